@@ -1,0 +1,1 @@
+"""One file and one row for each published method."""

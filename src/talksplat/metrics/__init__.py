@@ -1,0 +1,1 @@
+"""How good a picture or a mouth is; the same functions serve as losses."""

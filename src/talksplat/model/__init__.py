@@ -1,0 +1,1 @@
+"""Networks and fields that methods are built of."""

@@ -1,0 +1,1 @@
+"""From a raw video to a portrait folder."""

@@ -1,0 +1,1 @@
+"""Drawing Gaussians: one protocol, three backends."""

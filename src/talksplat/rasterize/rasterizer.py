@@ -1,0 +1,48 @@
+"""What every rasterizer does, and the composition of layers."""
+
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from talksplat.camera import Camera
+from talksplat.errors import InvalidGaussians
+from talksplat.gaussians import Gaussians
+from talksplat.tensorclass import TensorClass
+
+
+class Rendered(TensorClass):
+    """A drawn layer over nothing: colours are premultiplied by alpha."""
+
+    colors: Float[Tensor, "H W C"]
+    alpha: Float[Tensor, "H W 1"]
+    screen_means: Float[Tensor, "N 2"]
+    """Projected centres in pixels; densification reads their gradient. Culled Gaussians hold zeros."""
+
+
+@runtime_checkable
+class Rasterizer(Protocol):
+    """Draws Gaussians as one camera sees them, by EWA splatting (3DGS, Sec. 4-6).
+
+    Differentiable in every field of the Gaussians and through ``screen_means``. Conventions of all backends:
+    0.3 px^2 added to the 2D covariance's diagonal, Gaussians nearer than 0.01 m culled, the Jacobian's
+    direction clamped at 1.3 times the half field of view, alpha at most 0.99 and left out below 1/255,
+    depth order by the camera-space z of the centre.
+
+    Raises:
+        InvalidGaussians: a field holds NaN or infinity.
+    """
+
+    def __call__(self, gaussians: Gaussians, camera: Camera) -> Rendered: ...
+
+
+def refuse_invalid(gaussians: Gaussians) -> None:
+    """Raise :class:`InvalidGaussians` that names the first field with NaN or infinity."""
+    for name in ("means", "quats", "scales", "opacities", "harmonics"):
+        values = getattr(gaussians, name)
+        if not bool(values.detach().isfinite().all()):
+            bad = int((~values.detach().isfinite()).reshape(len(values), -1).any(1).sum())
+            raise InvalidGaussians(
+                f"{name} of {bad} of {len(values)} Gaussians are NaN or infinite; expected finite numbers",
+                hint="lower the learning rate, or take the last checkpoint of the run",
+            )

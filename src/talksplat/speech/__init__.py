@@ -1,0 +1,1 @@
+"""From waveforms to the features that drive an avatar."""

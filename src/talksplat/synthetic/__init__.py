@@ -1,0 +1,1 @@
+"""A drawn speaker with exact ground truth."""

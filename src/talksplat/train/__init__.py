@@ -1,0 +1,1 @@
+"""From a portrait to an avatar."""
