@@ -6,12 +6,7 @@ Each library is the same source built for one vector width: ``portable`` (4 lane
 
 from __future__ import annotations
 
-import ctypes
-import os
-from functools import cache
 from pathlib import Path
-
-from talksplat.errors import MissingNative
 
 LANES = {"portable": 4, "v3": 8, "v4": 16}
 

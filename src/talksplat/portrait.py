@@ -192,9 +192,7 @@ class Portrait:
                 )
         for name in ("background.png", "audio.wav", "tracks.safetensors"):
             if not (self.folder / name).is_file():
-                raise PortraitError(
-                    f"portrait is incomplete: `{self.folder / name}` is missing", hint=PREPARE_AGAIN
-                )
+                raise PortraitError(f"portrait is incomplete: `{self.folder / name}` is missing", hint=PREPARE_AGAIN)
 
     def _read_tracks(self) -> Tracks:
         path = self.folder / "tracks.safetensors"
