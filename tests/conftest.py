@@ -1,0 +1,18 @@
+"""Runtime shape checks for the whole package, and the fixtures that several tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+_checks = install_import_hook("talksplat", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """The folder of real clips; tests that need it are marked ``clips``."""
+    folder = Path(os.environ.get("TALKSPLAT_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder of real clips at {folder}")
+    return folder
