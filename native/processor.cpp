@@ -1,0 +1,50 @@
+// What this processor can run, and how fast its multiply-add units are.
+#include <chrono>
+
+#include "exported.h"
+#include "simd.h"
+
+// The widest library that runs here: 0 portable, 3 x86-64-v3, 4 x86-64-v4.
+TALKSPLAT_EXPORT int ts_cpu_level() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                  __builtin_cpu_supports("bmi2");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
+  return v4 ? 4 : v3 ? 3 : 0;
+#else
+  return 0;
+#endif
+}
+
+// Floats in one vector of this library.
+TALKSPLAT_EXPORT int ts_lanes() { return talksplat::LANES; }
+
+// Multiply-adds of one core, in GFLOP/s (two operations each): twelve independent chains hide the latency.
+TALKSPLAT_EXPORT double ts_multiply_add_rate(double seconds) {
+  using namespace talksplat;
+  using Clock = std::chrono::steady_clock;
+  constexpr int CHAINS = 12, ROUNDS = 4096;
+  Floats chains[CHAINS];
+  for (int i = 0; i < CHAINS; ++i) chains[i] = splat(0.1f * float(i));
+  Floats factor = splat(0.999f), addend = splat(0.001f);
+  double best = 0;
+  const auto start = Clock::now();
+  while (std::chrono::duration<double>(Clock::now() - start).count() < seconds) {
+    const auto begin = Clock::now();
+    for (int round = 0; round < ROUNDS; ++round) {
+#pragma GCC unroll 12
+      for (int i = 0; i < CHAINS; ++i) chains[i] = chains[i] * factor + addend;
+    }
+    const double taken = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double rate = 2.0 * LANES * CHAINS * ROUNDS / taken * 1e-9;
+    best = rate > best ? rate : best;
+  }
+  Floats total = {};
+  for (int i = 0; i < CHAINS; ++i) total += chains[i];
+  volatile float sink = sum(total);
+  (void)sink;
+  return best;
+}

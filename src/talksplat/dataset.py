@@ -1,0 +1,139 @@
+"""From a portrait folder to training examples: index -> Frame, the split, and the order of draws."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from talksplat.clock import FRAME_RATE, SAMPLES_PER_FRAME
+from talksplat.errors import PortraitError
+from talksplat.frame import Condition, Frame
+from talksplat.portrait import Portrait
+from talksplat.speech.silence import rest_features, silence_gate
+from talksplat.speech.windows import windows_of
+
+SHORTEST_TEST = 2 * FRAME_RATE
+"""Frames of the shortest test part: two seconds, unless that is more than a third of the clip."""
+
+
+def split_frames(count: int) -> tuple[range, range]:
+    """Frames to train on and to test on: the last 1/11, at least two seconds, at most a third, are test."""
+    test = min(max(-(-count // 11), SHORTEST_TEST), count // 3)
+    return range(count - test), range(count - test, count)
+
+
+REST_EVERY = 10
+"""Every so many steps of a deformed stage show the rest state."""
+
+
+class PortraitDataset:
+    """A portrait with one encoder's speech features; frames are decoded when asked for."""
+
+    def __init__(self, portrait: Portrait, encoder: str) -> None:
+        """Open the features of ``encoder``.
+
+        Raises:
+            PortraitError: the encoder was not run, or fewer than ten usable frames are left.
+        """
+        self.portrait = portrait
+        self.encoder = encoder
+        self.features = portrait.speech(encoder)
+        train, test = split_frames(len(portrait))
+        usable = portrait.tracks.usable
+        self.train_frames = [n for n in train if usable[n]]
+        self.test_frames = [n for n in test if usable[n]]
+        if len(self.train_frames) < 10:
+            raise PortraitError(
+                f"portrait `{portrait.folder}`: {len(self.train_frames)} usable training frames; expected at least 10",
+                hint="look at its quality.png, and prepare a clip in which the face is seen",
+            )
+        tracks = portrait.tracks
+        self.expression = torch.cat([tracks.action_units, tracks.eye_opening[:, None]], 1)
+        opening = tracks.mouth[self.train_frames, 0]
+        limit = opening.quantile(0.1)
+        self.closed_frames = [n for n, value in zip(self.train_frames, opening, strict=True) if value <= limit]
+        """Training frames with the most closed mouth."""
+        self.closed_mouth = float(opening[opening <= limit].median())
+        """Their median inner-lip opening, in distances of the outer eye corners."""
+        end = self.train_frames[-1] + 1
+        gate = silence_gate(portrait.audio()[: end * SAMPLES_PER_FRAME])
+        self.rest_speech = rest_features(self.features[: 2 * end], tracks.mouth[:end, 0], torch.as_tensor(gate))
+        """Standardised features of the person's own rest state, from training frames alone."""
+
+    @property
+    def channels(self) -> int:
+        """Width of the speech features."""
+        return self.features.shape[1]
+
+    def condition(self, index: int) -> Condition:
+        """What drove frame ``index``."""
+        return Condition(
+            speech=windows_of(self.features, index),
+            expression=self.expression[index],
+            head_pose=self.portrait.tracks.head_to_camera[index],
+        )
+
+    def frame(self, index: int, *, resting: bool = False) -> Frame:
+        """Everything known of frame ``index``; ``resting`` puts the rest state's speech in place of its own."""
+        condition = self.condition(index)
+        if resting:
+            condition = condition.replace(speech=self.rest_speech[None, :, None].expand_as(condition.speech))
+        return Frame(
+            index=index,
+            image=torch.from_numpy(self.portrait.image(index)).float().div_(255),
+            labels=torch.from_numpy(self.portrait.labels(index).copy()),
+            landmarks=self.portrait.tracks.landmarks[index, :, :2],
+            camera=self.portrait.camera(index),
+            condition=condition,
+        )
+
+
+def seeded(seed: int, *place: str | int) -> torch.Generator:
+    """A generator for one place in a run. Chance is a function of the place, so resuming needs no saved state."""
+    digest = hashlib.sha256(repr((seed, *place)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One training example to be: a frame, with its own speech or with the rest state's."""
+
+    index: int
+    resting: bool
+
+
+def draws(
+    dataset: PortraitDataset, seed: int, stage: str, first: int, stop: int, *, resting: bool = False
+) -> Iterator[Drawn]:
+    """The example of each step in ``first`` ... ``stop - 1``: shuffled passes over the training frames.
+
+    With ``resting`` every :data:`REST_EVERY`-th step shows a closed mouth under the rest state's speech, so that the
+    avatar knows what silence looks like.
+    """
+    frames, closed = dataset.train_frames, dataset.closed_frames
+    order: list[int] = []
+    for step in range(first, stop):
+        count = len(frames)
+        if not order or step % count == 0:
+            order = torch.randperm(count, generator=seeded(seed, stage, step // count)).tolist()
+        if resting and step % REST_EVERY == REST_EVERY - 1:
+            pick = torch.randint(len(closed), (), generator=seeded(seed, stage, "rest", step))
+            yield Drawn(closed[int(pick)], True)
+        else:
+            yield Drawn(frames[order[step % count]], False)
+
+
+def prefetched(dataset: PortraitDataset, indices: Iterator[Drawn], ahead: int = 3) -> Iterator[Frame]:
+    """Examples in order, decoded ahead on a thread of their own."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = []
+        for drawn in indices:
+            waiting.append(pool.submit(dataset.frame, drawn.index, resting=drawn.resting))
+            if len(waiting) > ahead:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()

@@ -1,0 +1,178 @@
+"""The avatar file: one ``.safetensors`` that holds all that is needed to speak. No pickle.
+
+Tensors under ``avatar/`` are the module's state, under ``track/`` the driving track, under ``view/`` the reference
+camera and the background plate. The metadata holds the format number, method, preset, config, speech encoder and
+provenance as one JSON text. A checkpoint of a run is such a file with further tensors under ``optimizer/``, so that
+an interrupted run can already speak.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from talksplat.camera import Camera
+from talksplat.errors import AvatarError
+from talksplat.gaussians import RawGaussians
+from talksplat.methods.catalogue import find_method
+from talksplat.model.avatar import Avatar
+from talksplat.portrait import Provenance
+from talksplat.storage import existing_file, replacing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SavedAvatar:
+    """Everything in an avatar file."""
+
+    avatar: Avatar
+    method: str
+    preset: str
+    config: Any
+    speech_encoder: str
+    channels: int
+    """Width of the speech features."""
+    provenance: Provenance
+    reference_camera: Camera
+    """The fixed view of the torso; also carries intrinsics and size."""
+    background: UInt8[Tensor, "H W 3"]
+    head_to_camera: Float[Tensor, "T 4 4"]
+    """Recorded head poses, for driving."""
+    expression: Float[Tensor, "T units"]
+    """Recorded upper-face units, for driving."""
+    rest_speech: Float[Tensor, " channels"]
+    """Standardised speech features of the person's own rest state: what silence is replaced by."""
+    closed_mouth: float
+    """The person's median inner-lip opening at rest, in inter-ocular distances."""
+
+
+def save_avatar(path: Path, saved: SavedAvatar, extra: Mapping[str, Tensor] | None = None, note: Any = None) -> None:
+    """Write an avatar file whole; ``extra`` tensors and a JSON-able ``note`` make it a checkpoint."""
+    camera = saved.reference_camera
+    tensors = {f"avatar/{name}": value for name, value in saved.avatar.state_dict().items()}
+    tensors |= {
+        "view/head_to_camera": camera.head_to_camera,
+        "view/intrinsics": camera.intrinsics,
+        "view/background": saved.background,
+        "track/head_to_camera": saved.head_to_camera,
+        "track/expression": saved.expression,
+        "track/rest_speech": saved.rest_speech,
+    }
+    tensors |= dict(extra or {})
+    about = {
+        "format": FORMAT,
+        "method": saved.method,
+        "preset": saved.preset,
+        "config": dataclasses.asdict(saved.config),
+        "speech_encoder": saved.speech_encoder,
+        "channels": saved.channels,
+        "provenance": dataclasses.asdict(saved.provenance),
+        "height": camera.height,
+        "width": camera.width,
+        "closed_mouth": saved.closed_mouth,
+        "gaussians": {name: len(cloud) for name, cloud in _clouds(saved.avatar).items()},
+        "note": note,
+    }
+    own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(own, temporary, metadata={"talksplat": json.dumps(about)})
+
+
+def load_avatar(path: Path) -> SavedAvatar:
+    """Read an avatar file (or a checkpoint), ready for inference on the CPU.
+
+    Raises:
+        MissingInput: no such file.
+        AvatarError: truncated, damaged, not an avatar, or of another format number.
+    """
+    tensors, about = read_avatar_file(path)
+    method = find_method(about["method"])
+    config = type(method.presets["full"])(**about["config"])
+    camera = Camera(
+        head_to_camera=tensors["view/head_to_camera"],
+        intrinsics=tensors["view/intrinsics"],
+        height=about["height"],
+        width=about["width"],
+    )
+    state = {name.removeprefix("avatar/"): value for name, value in tensors.items() if name.startswith("avatar/")}
+    empty = {name: _placeholder() for name in about["gaussians"]}
+    try:
+        avatar = method.build(config, about["channels"], camera, empty)
+        avatar.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        raise _damaged(path, f"its tensors do not fit the method {method.name}: {str(error)[:200]}") from error
+    avatar.eval()
+    return SavedAvatar(
+        avatar=avatar,
+        method=about["method"],
+        preset=about["preset"],
+        config=config,
+        speech_encoder=about["speech_encoder"],
+        channels=about["channels"],
+        provenance=Provenance(**about["provenance"]),
+        reference_camera=camera,
+        background=tensors["view/background"],
+        head_to_camera=tensors["track/head_to_camera"],
+        expression=tensors["track/expression"],
+        rest_speech=tensors["track/rest_speech"],
+        closed_mouth=about["closed_mouth"],
+    )
+
+
+def read_avatar_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of an avatar file, unchecked beyond format and integrity.
+
+    Raises:
+        MissingInput: no such file.
+        AvatarError: truncated, damaged, not an avatar, or of another format number.
+    """
+    existing_file(path, "avatar")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(metadata["talksplat"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise _damaged(path, f"{error}") from error
+    if about.get("format") != FORMAT:
+        raise AvatarError(
+            f"avatar `{path}` has format {about.get('format')}; this version reads format {FORMAT}",
+            hint="train it again with this version, or install the version that made it",
+        )
+    return tensors, about
+
+
+def _damaged(path: Path, why: str) -> AvatarError:
+    return AvatarError(
+        f"`{path}` is not a whole avatar file: {why}",
+        hint="copy it again if it was copied; otherwise run `talksplat train` with --resume to write it anew",
+    )
+
+
+def _clouds(avatar: Avatar) -> dict[str, Any]:
+    from talksplat.model.cloud import GaussianCloud
+    from talksplat.model.torso import TorsoLayer
+
+    found = {name: module for name, module in avatar.named_children() if isinstance(module, GaussianCloud)}
+    found |= {name: module.cloud for name, module in avatar.named_children() if isinstance(module, TorsoLayer)}
+    return found
+
+
+def _placeholder() -> RawGaussians:
+    """One Gaussian with harmonics of degree 0; loading the state puts the real ones in its place."""
+    return RawGaussians(
+        means=torch.zeros(1, 3),
+        quats=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        log_scales=torch.zeros(1, 3),
+        logit_opacities=torch.zeros(1),
+        harmonics=torch.zeros(1, 1, 3),
+    )

@@ -1,0 +1,59 @@
+"""What face landmarks tell: distance of two mouths, lip opening and width. Numbers of MediaPipe's 478 landmarks.
+
+Landmark arrays hold pixels; a frame in which no face was found is NaN throughout, and so is every figure of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LIPS = OUTER_LIPS + INNER_LIPS
+"""Counterpart of points 48-67 of the 68-point layout that the published LMD uses."""
+RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8)
+"""Eye corners, nose bridge and forehead: what speech and expression hardly move."""
+EYE_CORNERS = (33, 263)
+"""Outer eye corners; their distance is the unit of relative figures."""
+
+Landmarks = Float[np.ndarray, "T 478 axes"]
+
+
+def interocular(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
+    """Distance of the outer eye corners in the picture, pixels."""
+    return _distance(landmarks, *EYE_CORNERS)
+
+
+def lip_opening(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
+    """Distance of the inner lips (13-14) by the clip's median distance of the outer eye corners.
+
+    The median, not the frame's own distance: a turned head must not open the mouth.
+    """
+    return _distance(landmarks, 13, 14) / np.nanmedian(interocular(landmarks))
+
+
+def lip_width(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
+    """Distance of the mouth's inner corners (78-308) by the clip's median distance of the outer eye corners."""
+    return _distance(landmarks, 78, 308) / np.nanmedian(interocular(landmarks))
+
+
+def mouth_distance(rendered: Landmarks, true: Landmarks) -> Float[np.ndarray, " T"]:
+    """LMD of every frame: mean distance of the lip landmarks after each mouth is centred on its mean, pixels.
+
+    As published (Chen et al. 2018; TalkingGaussian's ``metrics.py``), with MediaPipe's 40 lip landmarks in place of
+    the 20 of the 68-point layout. Pixels depend on the face's size in the picture: give the relative figure too.
+    """
+    first, second = (landmarks[:, LIPS, :2] for landmarks in (rendered, true))
+    first = first - first.mean(1, keepdims=True)
+    second = second - second.mean(1, keepdims=True)
+    return np.linalg.norm(first - second, axis=-1).mean(1)
+
+
+def relative_mouth_distance(rendered: Landmarks, true: Landmarks) -> Float[np.ndarray, " T"]:
+    """:func:`mouth_distance` by the true clip's median distance of the outer eye corners, in percent of it."""
+    return 100 * mouth_distance(rendered, true) / np.nanmedian(interocular(true))
+
+
+def _distance(landmarks: Landmarks, first: int, second: int) -> Float[np.ndarray, " T"]:
+    return np.linalg.norm(landmarks[:, first, :2] - landmarks[:, second, :2], axis=-1)

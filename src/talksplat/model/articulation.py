@@ -1,0 +1,85 @@
+"""What the lips do, as numbers; and a warm start that teaches a speech net lips before pixels.
+
+End to end, a speech net learns lips through thousands of noisy picture gradients and, from seconds of footage,
+memorises its training frames. The recorded lip shapes are known, so they can teach it directly, with the noise and
+dropout that small data need. The readout is thrown away: what stays is a code that generalises.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
+from talksplat.speech.windows import windows_of_frames
+
+LIPS = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
+)
+"""MediaPipe's 40 lip landmarks: outer, then inner."""
+STEADY = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8)
+"""Landmarks that speech does not move: eye corners, nose, forehead."""
+COMPONENTS = 8
+"""Principal components of lip shape that the warm start teaches."""
+
+
+def lip_shapes(landmarks: Float[Tensor, "T 478 2"]) -> Float[Tensor, "T 80"]:
+    """Lip landmarks relative to the steady ones, with the eyes level, by the median distance of the eye corners."""
+    center = landmarks[:, list(STEADY)].mean(1, keepdim=True)
+    across = landmarks[:, 263] - landmarks[:, 33]
+    scale = across.norm(dim=1).median()
+    direction = across / across.norm(dim=1, keepdim=True)
+    cosine, sine = direction[:, 0], direction[:, 1]
+    level = torch.stack([torch.stack([cosine, sine], 1), torch.stack([-sine, cosine], 1)], 1)
+    return ((landmarks[:, list(LIPS)] - center) @ level.transpose(1, 2) / scale).reshape(len(landmarks), -1)
+
+
+def articulation_targets(
+    landmarks: Float[Tensor, "T 478 2"], mouth: Float[Tensor, "T 3"], train: Int[Tensor, " n"]
+) -> Float[Tensor, "T 11"]:
+    """Lip shape's principal components (by the first one's deviation) and standardised mouth measures."""
+    shapes = lip_shapes(landmarks)
+    centered = shapes - shapes[train].mean(0)
+    _, _, axes = torch.linalg.svd(centered[train], full_matrices=False)
+    components = centered @ axes[:COMPONENTS].T
+    components = components / components[train, 0].std().clamp_min(1e-6)
+    measures = (mouth - mouth[train].mean(0)) / mouth[train].std(0).clamp_min(1e-6)
+    return torch.cat([components, measures], 1)
+
+
+def teach_articulation(
+    net: SpeechNet,
+    features: Float[Tensor, "steps channels"],
+    targets: Float[Tensor, "T measures"],
+    train: Int[Tensor, " n"],
+    steps: int,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Train ``net`` to tell ``targets`` from speech on the frames ``train``; returns the last error (variance share).
+
+    Noise of 0.6 standard deviations on features and dropout of 0.3 on channels and code: with them the held-out
+    lip opening of four clips of 8 to 71 s correlated better than ridge regression's, without them worse.
+    """
+    readout = nn.Linear(SPEECH_CODE, targets.shape[1])
+    with torch.no_grad():
+        readout.weight.normal_(0, SPEECH_CODE**-0.5, generator=generator)
+        readout.bias.zero_()
+    optimizer = torch.optim.AdamW([*net.parameters(), *readout.parameters()], lr=2e-3, weight_decay=0.05)
+    error, drop = 1.0, 0.3
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 1e-3 * (1 + math.cos(math.pi * step / steps))
+        frames = train[torch.randint(len(train), (48,), generator=generator)]
+        windows = windows_of_frames(features, frames)
+        windows = windows + 0.6 * torch.randn(windows.shape, generator=generator)
+        channels = torch.rand(len(windows), 1, windows.shape[2], 1, generator=generator) > drop
+        code = net(windows * channels / (1 - drop))
+        kept = torch.rand(code.shape, generator=generator) > drop
+        loss = F.mse_loss(readout(code * kept / (1 - drop)), targets[frames])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        error += 0.05 * (loss.item() - error)
+    return {"articulation_error": error / float(targets[train].var(0).mean())}

@@ -1,0 +1,78 @@
+"""From windows of speech features to one speech code, and the sinusoidal code of a pose.
+
+AudioNet and AudioAttNet are those of the RAD-NeRF / ER-NeRF lineage, which all three methods build on.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+WINDOWS = 8
+"""Windows in one condition: those of frames n-4 ... n+3."""
+SPEECH_CODE = 32
+"""Width of the speech code."""
+
+
+class SpeechWindowNet(nn.Module):
+    """One window of features to one code: four strided convolutions over time, two linear layers (AudioNet)."""
+
+    def __init__(self, channels: int, code: int = SPEECH_CODE) -> None:
+        super().__init__()
+        widths = (channels, 32, 32, 64, 64)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv1d(before, after, 3, stride=2, padding=1), nn.LeakyReLU(0.02)]
+        self.convolutions = nn.Sequential(*layers)
+        self.linear = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.02), nn.Linear(64, code))
+
+    def forward(self, windows: Float[Tensor, "B channels 16"]) -> Float[Tensor, "B code"]:
+        """Codes of a batch of windows."""
+        return self.linear(self.convolutions(windows).squeeze(-1))
+
+
+class WindowAttention(nn.Module):
+    """Smooths codes over time: a weighted mean of eight neighbouring windows' codes (AudioAttNet)."""
+
+    def __init__(self, code: int = SPEECH_CODE) -> None:
+        super().__init__()
+        widths = (code, 16, 8, 4, 2, 1)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv1d(before, after, 3, padding=1), nn.LeakyReLU(0.02)]
+        self.convolutions = nn.Sequential(*layers)
+        self.linear = nn.Linear(WINDOWS, WINDOWS)
+
+    def forward(self, codes: Float[Tensor, "B 8 code"]) -> Float[Tensor, "B code"]:
+        """The attended code of each item."""
+        scores = self.linear(self.convolutions(codes.transpose(1, 2)).squeeze(1))
+        return (scores.softmax(-1)[:, :, None] * codes).sum(1)
+
+
+class SpeechNet(nn.Module):
+    """Windows around an instant to its speech code."""
+
+    def __init__(self, channels: int, code: int = SPEECH_CODE) -> None:
+        super().__init__()
+        self.window_net = SpeechWindowNet(channels, code)
+        self.attention = WindowAttention(code)
+
+    def forward(self, speech: Float[Tensor, "B 8 channels 16"]) -> Float[Tensor, "B code"]:
+        """Speech codes of a batch of conditions."""
+        batch, windows, channels, steps = speech.shape
+        codes = self.window_net(speech.reshape(batch * windows, channels, steps))
+        return self.attention(codes.reshape(batch, windows, -1))
+
+
+def frequency_code(values: Float[Tensor, " n"], octaves: int, progress: float = 1.0) -> Float[Tensor, " m"]:
+    """(sin 2^i pi p, cos 2^i pi p) for i < octaves, of every value (NeRF, Eq. 4; GSTalker uses six octaves).
+
+    ``progress`` below 1 fades octaves in from coarse to fine (annealing as in Nerfies, Eq. 8), so that early
+    training cannot tie the torso's fine motion to pose noise.
+    """
+    octave = torch.arange(octaves, device=values.device, dtype=values.dtype)
+    weight = 0.5 * (1 - torch.cos(math.pi * (progress * octaves - octave).clamp(0, 1)))
+    angle = values[:, None] * (2.0**octave) * math.pi
+    return torch.cat([angle.sin() * weight, angle.cos() * weight], 1).reshape(-1)

@@ -1,0 +1,137 @@
+"""From an avatar to pictures: its layers drawn, composed and rounded, and the recorded track it moves along.
+
+Nothing of training and no face tracker is needed here. Pictures are sRGB; poses are ``head_to_camera`` in metres.
+"""
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from talksplat.camera import Camera
+from talksplat.frame import Condition
+from talksplat.model.avatar import Avatar, Layer
+from talksplat.rasterize.composition import compose
+from talksplat.rasterize.rasterizer import Rasterizer, Rendered
+
+TURN_FRAMES = 4 / (1 - 2 / math.pi)
+"""Half the length of a turn at the ends of the track, frames: 0.44 s to slow down, as long to speed up.
+
+Of this length a turn takes exactly four frames longer than unslowed motion, so between the turns the recorded
+instants themselves are played, not mixtures of two.
+"""
+
+
+class Portrayal(Protocol):
+    """The part of an avatar file that drawing needs."""
+
+    @property
+    def avatar(self) -> Avatar: ...
+    @property
+    def reference_camera(self) -> Camera: ...
+    @property
+    def background(self) -> Tensor: ...
+
+
+class Renderer:
+    """Draws one avatar with one rasterizer."""
+
+    def __init__(self, portrayal: Portrayal, rasterizer: Rasterizer) -> None:
+        self.avatar = portrayal.avatar.eval()
+        self.rasterizer = rasterizer
+        device = next(iter(self.avatar.parameters()), torch.empty(0)).device
+        self.device = device
+        self.reference_camera = portrayal.reference_camera.to(device)
+        self.background = portrayal.background.to(device).float() / 255
+
+    @torch.no_grad()
+    def layers(self, condition: Condition) -> dict[str, Rendered]:
+        """Every layer of one instant by name, nearest first, each over nothing."""
+        condition = condition.to(self.device)
+        layers = self.avatar.animate(condition)
+        return {layer.name: self.rasterizer(layer.gaussians, self._view(layer, condition)) for layer in layers}
+
+    @torch.no_grad()
+    def draw(self, condition: Condition) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture of one instant: layers composed over the background plate, rounded to 8 bits."""
+        picture = compose(list(self.layers(condition).values()), self.background)
+        return picture.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
+
+    def _view(self, layer: Layer, condition: Condition) -> Camera:
+        if layer.fixed_view:
+            return self.reference_camera
+        return self.reference_camera.replace(head_to_camera=condition.head_pose)
+
+
+class DrivingTrack:
+    """The recorded poses and expressions played forth and back for any length, with smooth turns.
+
+    Between the turns the track runs at its own speed, frame for frame. In a turn the speed follows a half cosine
+    from +1 to -1, so position, speed and acceleration are continuous: the head slows down, stops and goes back.
+    """
+
+    def __init__(
+        self,
+        head_to_camera: Float[Tensor, "T 4 4"],
+        expression: Float[Tensor, "T unit"],
+        start: float = 0.0,
+    ) -> None:
+        """A track of at least one instant; ``start`` is the place in it, frames, where the first output frame lies."""
+        from scipy.spatial.transform import Rotation, Slerp
+
+        if len(head_to_camera) == 1:  # One instant is a track that stands still.
+            head_to_camera, expression = head_to_camera.repeat(2, 1, 1), expression.repeat(2, 1)
+        poses = head_to_camera.double().cpu().numpy()
+        self._length = len(poses) - 1
+        self._rotations = Slerp(np.arange(len(poses)), Rotation.from_matrix(poses[:, :3, :3]))
+        self._translations = poses[:, :3, 3]
+        self._expression = expression.cpu()
+        self._turn = min(TURN_FRAMES, self._length * math.pi / 8)
+        self._reach = 2 * self._turn / math.pi
+        self._offset = self._time_at(start)
+
+    @property
+    def period(self) -> float:
+        """Frames until the track repeats itself."""
+        return 2 * (self._length - 2 * self._reach) + 4 * self._turn
+
+    def place(self, frame: int) -> float:
+        """Where in the recorded track (a fractional index) output frame ``frame`` takes its pose."""
+        time = (frame + self._offset) % self.period
+        if time > self.period / 2:  # The way back mirrors the way forth.
+            time = self.period - time
+        return self._forth(time)
+
+    def at(self, frame: int) -> tuple[Float[Tensor, "4 4"], Float[Tensor, " unit"]]:
+        """Head pose and expression of output frame ``frame``; rotations between recorded frames by slerp."""
+        place = self.place(frame)
+        low = min(int(place), self._length - 1)
+        high, weight = low + 1, place - low
+        pose = np.eye(4)
+        pose[:3, :3] = self._rotations(place).as_matrix()
+        pose[:3, 3] = (1 - weight) * self._translations[low] + weight * self._translations[high]
+        expression = torch.lerp(self._expression[low], self._expression[high], weight)
+        return torch.from_numpy(pose).float(), expression
+
+    def _forth(self, time: float) -> float:
+        """Place at ``time`` of half a period: half a turn at the near end, the run, half a turn at the far end."""
+        turn, reach = self._turn, self._reach
+        run = self._length - 2 * reach
+        if time < turn:
+            return reach * (1 - math.cos(math.pi * time / (2 * turn)))
+        if time <= turn + run:
+            return reach + (time - turn)
+        return reach + run + reach * math.sin(math.pi * (time - turn - run) / (2 * turn))
+
+    def _time_at(self, start: float) -> float:
+        """The time of the way forth at which the track is at ``start``."""
+        turn, reach = self._turn, self._reach
+        start = min(max(start, 0.0), float(self._length))
+        if start < reach:
+            return 2 * turn / math.pi * math.acos(1 - start / reach)
+        if start <= self._length - reach:
+            return turn + start - reach
+        return turn + self._length - 2 * reach + 2 * turn / math.pi * math.asin((start - self._length + reach) / reach)

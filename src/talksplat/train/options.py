@@ -1,0 +1,55 @@
+"""What a user may choose of a training run. Free of heavy imports: it is the command line's --help."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from talksplat.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of ``talksplat train``."""
+
+    method: str = "gstalker"
+    """Published method to train."""
+    preset: str = "quick"
+    """`quick` takes about ten minutes on two cores, `full` the paper's iterations."""
+    speech: str = "embedding"
+    """Speech encoder whose features drive the avatar; `prepare` must have run it."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to compute; the caller hands over the rasterizer that fits."""
+    seed: int = 0
+    """Seed of everything random; the same seed on the same machine gives the same avatar."""
+    resume: bool = False
+    """Go on with the interrupted run beside the avatar."""
+    restart: bool = False
+    """Throw an interrupted run away and begin again."""
+    settings: tuple[str, ...] = ()
+    """Settings of the method that differ from the preset, as name=value."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints."""
+
+
+def with_settings(config: Any, settings: tuple[str, ...]) -> Any:
+    """``config`` with ``name=value`` settings applied; values take the type of the field.
+
+    Raises:
+        InputError: an unknown name, or a value that does not fit.
+    """
+    changes: dict[str, Any] = {}
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        if name not in fields:
+            raise InputError(
+                f"setting `{name}` is unknown; known settings: {', '.join(fields)}", hint="write --settings name=value"
+            )
+        kind = type(fields[name])
+        try:
+            changes[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError) as error:
+            raise InputError(
+                f"setting `{name}` is `{text}`; expected {kind.__name__}", hint="write --settings name=value"
+            ) from error
+    return dataclasses.replace(config, **changes)

@@ -1,0 +1,39 @@
+"""The speech nets hold the lineage's parameter counts; codes behave as their formulas say."""
+
+import math
+
+import pytest
+import torch
+
+from talksplat.model.conditioning import SpeechNet, SpeechWindowNet, WindowAttention, frequency_code
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    assert parameters(SpeechWindowNet(29)) == 30_720
+    assert parameters(WindowAttention()) == 2_149
+
+
+def test_attention_is_a_weighted_mean() -> None:
+    code = torch.randn(1, 1, 32).expand(3, 8, 32)
+    assert torch.allclose(WindowAttention()(code), code[:, 0], atol=1e-6)
+
+
+def test_a_batch_is_its_items() -> None:
+    net, speech = SpeechNet(12), torch.randn(4, 8, 12, 16)
+    assert torch.allclose(net(speech)[2], net(speech[2:3])[0], atol=1e-5)
+
+
+def test_frequency_code_opens_from_coarse_to_fine() -> None:
+    values = torch.tensor([0.3, -0.1])
+    full = frequency_code(values, 6)
+    assert full.shape == (24,)
+    assert full[0].item() == pytest.approx(math.sin(0.3 * math.pi), abs=1e-6)
+    assert full[5].item() == pytest.approx(math.sin(0.3 * math.pi * 32), abs=1e-4)
+    assert (frequency_code(values, 6, 0.0) == 0).all()
+    half = frequency_code(values, 6, 0.5).reshape(2, 2, 6)
+    assert (half[..., 3:] == 0).all()
+    assert torch.equal(half[..., :3], full.reshape(2, 2, 6)[..., :3])
