@@ -24,8 +24,8 @@ inline Floats load(const float* from) {  // No alignment needed.
 inline void store(float* to, Floats value) { std::memcpy(to, &value, sizeof value); }
 inline Floats splat(float value) { return Floats{} + value; }
 inline Ints splat(int32_t value) { return Ints{} + value; }
-inline Ints bits(Floats value) { return reinterpret_cast<Ints>(value); }
-inline Floats from_bits(Ints value) { return reinterpret_cast<Floats>(value); }
+inline Ints bits(Floats value) { return Ints(value); }
+inline Floats from_bits(Ints value) { return Floats(value); }
 inline Floats to_floats(Ints value) { return __builtin_convertvector(value, Floats); }
 inline Ints truncated(Floats value) { return __builtin_convertvector(value, Ints); }
 
@@ -38,8 +38,20 @@ inline Floats load_part(const float* from, int count) {
 inline void store_part(float* to, Floats value, int count) { std::memcpy(to, &value, sizeof(float) * count); }
 
 inline Floats select(Ints mask, Floats yes, Floats no) { return mask ? yes : no; }
+// a < b ? a : b and a > b ? a : b: the second one where either is NaN. GCC makes three instructions of the operators.
+#if TALKSPLAT_LANES == 16 && defined(__AVX512F__)
+inline Floats minimum(Floats a, Floats b) { return Floats(_mm512_min_ps(__m512(a), __m512(b))); }
+inline Floats maximum(Floats a, Floats b) { return Floats(_mm512_max_ps(__m512(a), __m512(b))); }
+#elif TALKSPLAT_LANES == 8 && defined(__AVX2__)
+inline Floats minimum(Floats a, Floats b) { return Floats(_mm256_min_ps(__m256(a), __m256(b))); }
+inline Floats maximum(Floats a, Floats b) { return Floats(_mm256_max_ps(__m256(a), __m256(b))); }
+#elif TALKSPLAT_LANES == 4 && defined(__SSE2__)
+inline Floats minimum(Floats a, Floats b) { return Floats(_mm_min_ps(__m128(a), __m128(b))); }
+inline Floats maximum(Floats a, Floats b) { return Floats(_mm_max_ps(__m128(a), __m128(b))); }
+#else
 inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
 inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+#endif
 inline Floats minimum(Floats a, float b) { return minimum(a, splat(b)); }
 inline Floats maximum(Floats a, float b) { return maximum(a, splat(b)); }
 inline Floats clamped(Floats value, Floats low, Floats high) { return minimum(maximum(value, low), high); }
@@ -61,11 +73,11 @@ inline float sum(Floats value) {
 
 inline Floats square_root(Floats value) {
 #if TALKSPLAT_LANES == 16 && defined(__AVX512F__)
-  return reinterpret_cast<Floats>(_mm512_sqrt_ps(reinterpret_cast<__m512>(value)));
+  return Floats(_mm512_sqrt_ps(__m512(value)));
 #elif TALKSPLAT_LANES == 8 && defined(__AVX2__)
-  return reinterpret_cast<Floats>(_mm256_sqrt_ps(reinterpret_cast<__m256>(value)));
+  return Floats(_mm256_sqrt_ps(__m256(value)));
 #elif TALKSPLAT_LANES == 4 && defined(__SSE2__)
-  return reinterpret_cast<Floats>(_mm_sqrt_ps(reinterpret_cast<__m128>(value)));
+  return Floats(_mm_sqrt_ps(__m128(value)));
 #else
   for (int lane = 0; lane < LANES; ++lane) value[lane] = __builtin_sqrtf(value[lane]);
   return value;
@@ -75,7 +87,10 @@ inline Floats square_root(Floats value) {
 // 1 / value to about 2e-7: an estimate and one Newton step, three instructions instead of a division's long wait.
 inline Floats reciprocal(Floats value) {
 #if TALKSPLAT_LANES == 16 && defined(__AVX512F__)
-  const Floats guess = reinterpret_cast<Floats>(_mm512_rcp14_ps(reinterpret_cast<__m512>(value)));
+  const Floats guess = Floats(_mm512_rcp14_ps(__m512(value)));
+  return guess * (2.0f - value * guess);
+#elif TALKSPLAT_LANES == 8 && defined(__AVX2__)
+  const Floats guess = Floats(_mm256_rcp_ps(__m256(value)));
   return guess * (2.0f - value * guess);
 #else
   return 1.0f / value;
@@ -85,13 +100,13 @@ inline Floats reciprocal(Floats value) {
 // Bit i is set where a >= b in lane i.
 inline uint32_t at_least(Floats a, Floats b) {
 #if TALKSPLAT_LANES == 16 && defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GE_OQ);
+  return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_GE_OQ);
 #elif TALKSPLAT_LANES == 8 && defined(__AVX2__)
   const Ints mask = a >= b;
-  return uint32_t(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+  return uint32_t(_mm256_movemask_ps(__m256(mask)));
 #elif TALKSPLAT_LANES == 4 && defined(__SSE2__)
   const Ints mask = a >= b;
-  return uint32_t(_mm_movemask_ps(reinterpret_cast<__m128>(mask)));
+  return uint32_t(_mm_movemask_ps(__m128(mask)));
 #else
   const Ints mask = a >= b;
   uint32_t result = 0;
@@ -103,7 +118,7 @@ inline uint32_t at_least(Floats a, Floats b) {
 // `value` where a >= b, else 0.
 inline Floats where_at_least(Floats a, Floats b, Floats value) {
 #if TALKSPLAT_LANES == 16 && defined(__AVX512F__)
-  return reinterpret_cast<Floats>(_mm512_maskz_mov_ps(at_least(a, b), reinterpret_cast<__m512>(value)));
+  return Floats(_mm512_maskz_mov_ps(at_least(a, b), __m512(value)));
 #else
   return from_bits(bits(value) & (a >= b));
 #endif
@@ -116,19 +131,30 @@ inline Floats exp2_fraction(Floats f) {
   p = p * f + 5.5826318e-2f;
   p = p * f + 2.4015361e-1f;
   p = p * f + 6.9315308e-1f;
-  return p * f + 9.9999994e-1f;
+  return p * f + 9.9999993e-1f;
 }
 
 // 2^x to a relative 2e-7; below 2^-126 it returns 0 or nearly so, above 2^127 it saturates.
 inline Floats exp2(Floats x) {
 #if TALKSPLAT_LANES == 16 && defined(__AVX512DQ__)
-  const __m512 wide = reinterpret_cast<__m512>(x);
-  const Floats fraction = reinterpret_cast<Floats>(_mm512_reduce_ps(wide, _MM_FROUND_TO_NEG_INF));
-  return reinterpret_cast<Floats>(_mm512_scalef_ps(reinterpret_cast<__m512>(exp2_fraction(fraction)), wide));
+  const __m512 wide = __m512(x);
+  const Floats fraction = Floats(_mm512_reduce_ps(wide, _MM_FROUND_TO_NEG_INF));
+  return Floats(_mm512_scalef_ps(__m512(exp2_fraction(fraction)), wide));
 #else
   x = clamped(x, splat(-126.0f), splat(127.99f));
   const Ints biased = truncated(x + 127.0f);  // Positive, so truncation rounds down.
   return exp2_fraction(x - to_floats(biased - 127)) * from_bits(biased << 23);
+#endif
+}
+
+// 2^x for x up to a little above 0, to a relative 2e-7 for -126 < x <= 0; below that some number, perhaps NaN.
+inline Floats exp2_of_negative(Floats x) {
+#if TALKSPLAT_LANES == 16 && defined(__AVX512DQ__)
+  return exp2(x);
+#else
+  const Ints above = truncated(x);  // Rounds up, so the rest lies in (-1, 0]: half the polynomial one further on.
+  const Floats rest = x - to_floats(above);
+  return exp2_fraction(rest + 1.0f) * from_bits((above << 23) + 0x3f000000);
 #endif
 }
 inline Floats exp(Floats x) { return exp2(x * 1.44269504f); }

@@ -1,14 +1,30 @@
 """The compiled part: finds the library for this processor and declares its functions. Named nowhere else.
 
 Each library is the same source built for one vector width: ``portable`` (4 lanes, any processor), ``v3`` (AVX2,
-8 lanes), ``v4`` (AVX-512, 16 lanes). ``TALKSPLAT_NATIVE`` picks one by name.
+8 lanes), ``v4`` (AVX-512, 16 lanes). ``TALKSPLAT_NATIVE`` picks one by name. From a checkout they are built by
+``cmake -S . -B build/native -G Ninja && cmake --build build/native && cmake --install build/native --prefix src``.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from talksplat.errors import MissingNative
 
 LANES = {"portable": 4, "v3": 8, "v4": 16}
+"""Floats in one vector of each library."""
+LEVELS = {"portable": 0, "v3": 3, "v4": 4}
+"""What ``ts_cpu_level`` must at least say for a library to run."""
+CHOICE = "TALKSPLAT_NATIVE"
+"""Environment variable that names one library."""
+
+
+# --- The loader ---
 
 
 def _folders() -> list[Path]:
@@ -16,3 +32,269 @@ def _folders() -> list[Path]:
     import talksplat
 
     return [Path(folder) / "lib" for folder in talksplat.__path__]
+
+
+@cache
+def load(name: str) -> ctypes.CDLL:
+    """The library of one vector width, whether or not this processor runs it.
+
+    Raises:
+        MissingNative: it was not built, or the system refuses to load it.
+    """
+    tried = [folder / f"libtalksplat_{name}.so" for folder in _folders()]
+    for path in tried:
+        if path.is_file():
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError as error:
+                raise MissingNative(
+                    f"{path} cannot be loaded: {error}",
+                    hint="build it again for this system: pip install .",
+                ) from error
+    raise MissingNative(
+        f"no compiled library at {', '.join(map(str, tried))}",
+        hint="build it from the checkout: pip install .",
+    )
+
+
+def runnable() -> list[str]:
+    """Names of the libraries that are built and that this processor runs, the widest first.
+
+    Raises:
+        MissingNative: not even the portable library is there.
+    """
+    level = load("portable").ts_cpu_level()
+    fitting = [name for name, needed in LEVELS.items() if needed <= level]
+    built = [name for name in fitting if any((f / f"libtalksplat_{name}.so").is_file() for f in _folders())]
+    return sorted(built, key=LANES.__getitem__, reverse=True)
+
+
+def library() -> ctypes.CDLL:
+    """The library to use: the one that ``TALKSPLAT_NATIVE`` names, else the widest that the processor runs.
+
+    Raises:
+        MissingNative: the libraries are not built, or the named one does not run here.
+    """
+    wanted = os.environ.get(CHOICE, "")
+    return _chosen(wanted)
+
+
+@cache
+def _chosen(wanted: str) -> ctypes.CDLL:
+    names = runnable()
+    if not wanted:
+        return load(names[0])
+    if wanted not in names:
+        raise MissingNative(
+            f"{CHOICE} is {wanted!r}; this processor runs {', '.join(names)}",
+            hint=f"unset {CHOICE}, or set it to one of these",
+        )
+    return load(wanted)
+
+
+def address(array: object) -> ctypes.c_void_p:
+    """Address of the first number of a contiguous torch tensor or numpy array; None for None."""
+    if array is None:
+        return ctypes.c_void_p(None)
+    if hasattr(array, "data_ptr"):
+        return ctypes.c_void_p(array.data_ptr())  # pyright: ignore[reportAttributeAccessIssue]
+    return ctypes.c_void_p(array.ctypes.data)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# --- Speed of this processor (native/processor.cpp) ---
+
+
+def multiply_add_rate(seconds: float = 0.05) -> float:
+    """Fastest multiply-adds seen on this core in ``seconds``, GFLOP/s with two operations each."""
+    function = library().ts_multiply_add_rate
+    function.argtypes, function.restype = [ctypes.c_double], ctypes.c_double
+    return float(function(seconds))
+
+
+# --- The rasterizer (native/raster*.cpp) ---
+
+
+class RasterArguments(ctypes.Structure):
+    """Pointers and numbers of one drawing; the arrays must outlive it. See native/raster.h."""
+
+    _fields_ = [
+        ("count", ctypes.c_int64),
+        ("bases", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("focal", ctypes.c_float * 2),
+        ("center", ctypes.c_float * 2),
+        ("view", ctypes.c_float * 12),
+        *((name, ctypes.c_void_p) for name in ("means", "quats", "scales", "opacities", "harmonics")),
+    ]
+
+
+class RasterGradients(ctypes.Structure):
+    """Where the gradients go, each in the shape of its input; screen_means is N x 2."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p) for name in ("screen_means", "means", "quats", "scales", "opacities", "harmonics")
+    ]
+
+
+@dataclass(frozen=True)
+class RasterCounts:
+    """How much work the last drawing of a context was."""
+
+    visible: int
+    """Gaussians that touch at least one tile."""
+    tile_pairs: int
+    """(16 x 16 tile, Gaussian) pairs."""
+    micro_pairs: int
+    """(microtile, Gaussian) pairs; a microtile holds as many pixels as a vector has lanes."""
+    blended: int
+    """Those of ``micro_pairs`` drawn before their microtile was opaque."""
+
+
+class RasterContext:
+    """Scratch memory and lists of one drawing in flight; backward reads what the last forward left."""
+
+    def __init__(self) -> None:
+        self.native = _raster_library(library())
+        self._handle = self.native.ts_raster_create()
+        if not self._handle:
+            raise MemoryError("no memory for a drawing")
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.native.ts_raster_destroy(self._handle)
+
+    def forward(self, arguments: RasterArguments, colors: object, alpha: object, screen_means: object) -> bool:
+        """Draw into float32 arrays H x W x 3, H x W and N x 2 (or None); False if an input is not finite."""
+        status = self.native.ts_raster_forward(
+            self._handle, ctypes.byref(arguments), address(colors), address(alpha), address(screen_means)
+        )
+        if status == _NO_MEMORY:
+            raise MemoryError(f"no memory to draw {arguments.count} Gaussians")
+        return status == _DONE
+
+    def backward(
+        self, arguments: RasterArguments, d_colors: object, d_alpha: object, gradients: RasterGradients
+    ) -> None:
+        """Gradients of the last forward. That of means leaves out what flows through the screen centres."""
+        status = self.native.ts_raster_backward(
+            self._handle, ctypes.byref(arguments), address(d_colors), address(d_alpha), ctypes.byref(gradients)
+        )
+        if status == _NO_MEMORY:
+            raise MemoryError(f"no memory for the gradients of {arguments.count} Gaussians")
+
+    def counts(self) -> RasterCounts:
+        """Pair counts of the last forward."""
+        counts = (ctypes.c_int64 * 4)()
+        self.native.ts_raster_counts(self._handle, counts)
+        return RasterCounts(*counts)
+
+    def lists(self, starts: object, pairs: object) -> None:
+        """Copy the last forward's tile lists into uint32 arrays of tiles + 1 and ``tile_pairs`` numbers."""
+        self.native.ts_raster_lists(self._handle, address(starts), address(pairs))
+
+
+def centers_backward(arguments: RasterArguments, d_screen_means: object, d_means: object) -> None:
+    """Write into ``d_means`` (N x 3) what flows to the means through the screen centres (N x 2, pixels)."""
+    _raster_library(library()).ts_raster_centers_backward(
+        ctypes.byref(arguments), address(d_screen_means), address(d_means)
+    )
+
+
+_DONE, _NO_MEMORY = 0, 2
+
+
+@cache
+def _raster_library(native: ctypes.CDLL) -> ctypes.CDLL:
+    pointer = ctypes.c_void_p
+    native.ts_raster_create.restype = pointer
+    native.ts_raster_destroy.argtypes = [pointer]
+    native.ts_raster_destroy.restype = None
+    native.ts_raster_forward.argtypes = [pointer] * 5
+    native.ts_raster_backward.argtypes = [pointer] * 5
+    native.ts_raster_centers_backward.argtypes = [pointer] * 3
+    native.ts_raster_centers_backward.restype = None
+    native.ts_raster_counts.argtypes = [pointer] * 2
+    native.ts_raster_counts.restype = None
+    native.ts_raster_lists.argtypes = [pointer] * 3
+    native.ts_raster_lists.restype = None
+    return native
+
+
+# --- L1 and SSIM (native/ssim.cpp) ---
+
+
+def l1_ssim(
+    picture: Any,
+    target: Any,
+    counts: Any,
+    with_ssim: bool,
+    factors: tuple[float, float],
+    gradient: Any,
+) -> tuple[float, float]:
+    """Sums of count |x - y| and of count SSIM over float32 pictures (H, W, C) with counts (H, W) or None.
+
+    ``gradient`` (H, W, C), unless None, receives that of factors[0] times the first less factors[1] times the second.
+    """
+    height, width, channels = picture.shape
+    sums = (ctypes.c_double * 2)()
+    library().ts_l1_ssim(
+        *map(address, (picture, target, counts)),
+        height,
+        width,
+        channels,
+        int(with_ssim),
+        ctypes.c_float(factors[0]),
+        ctypes.c_float(factors[1]),
+        address(gradient),
+        sums,
+    )
+    return sums[0], sums[1]
+
+
+# --- Tri-plane features (native/triplane.cpp) ---
+
+
+def triplane_forward(points: Any, tables: Any, levels: tuple[Any, ...], features: Any) -> None:
+    """Fill ``features`` (N, 3 L) from points (N, 3) and tables (3, E), all float32.
+
+    ``levels``: scales (float32), then strides, offsets and lengths (int32) of L levels, then 1 / (2 b) of each axis.
+    """
+    library().ts_triplane_forward(*_triplane_arguments(points, tables, levels), address(features))
+
+
+def triplane_backward(
+    points: Any, tables: Any, levels: tuple[Any, ...], slopes: Any, by_tables: Any, by_points: Any
+) -> None:
+    """Overwrite ``by_tables`` and ``by_points``, unless None, with their gradients for ``slopes`` (N, 3 L)."""
+    arguments = _triplane_arguments(points, tables, levels)
+    library().ts_triplane_backward(*arguments, *map(address, (slopes, by_tables, by_points)))
+
+
+def _triplane_arguments(points: Any, tables: Any, levels: tuple[Any, ...]) -> list[Any]:
+    count, entries = ctypes.c_int64(len(points)), int(tables.shape[1])
+    return [address(points), count, address(tables), len(levels[0]), entries, *map(address, levels)]
+
+
+# --- The network over points (native/mlp.cpp) ---
+
+
+def mlp_forward(features: Any, products: Any, weights: tuple[Any, ...], result: Any) -> None:
+    """Fill ``result`` (N, out); ``weights``: first (H, F), shared vector (H), second (H, H), third (out, H), float32.
+
+    Either ``features`` (N, F) or ``products`` (N, H), the first layer's products with them, is None.
+    """
+    hidden, width = weights[0].shape
+    shape = (ctypes.c_int64(len(result)), int(width), int(hidden), int(result.shape[1]))
+    library().ts_mlp_forward(*shape, *map(address, (features, products, *weights, result)))
+
+
+def mlp_backward(
+    features: Any, weights: tuple[Any, ...], slopes: Any, by_features: Any, by_weights: tuple[Any, ...]
+) -> None:
+    """Overwrite ``by_features`` (unless None) and ``by_weights`` with their gradients for ``slopes`` (N, out)."""
+    hidden, width = weights[0].shape
+    shape = (ctypes.c_int64(len(features)), int(width), int(hidden), int(slopes.shape[1]))
+    arguments = (features, *weights, slopes, by_features, *by_weights)
+    library().ts_mlp_backward(*shape, *map(address, arguments))

@@ -4,7 +4,6 @@ Nothing of training and no face tracker is needed here. Pictures are sRGB; poses
 """
 
 import math
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from talksplat.camera import Camera
 from talksplat.frame import Condition
-from talksplat.model.avatar import Avatar, Layer
+from talksplat.methods.avatar_file import SavedAvatar
+from talksplat.model.avatar import Layer
 from talksplat.rasterize.composition import compose
 from talksplat.rasterize.rasterizer import Rasterizer, Rendered
 
@@ -25,27 +25,16 @@ instants themselves are played, not mixtures of two.
 """
 
 
-class Portrayal(Protocol):
-    """The part of an avatar file that drawing needs."""
-
-    @property
-    def avatar(self) -> Avatar: ...
-    @property
-    def reference_camera(self) -> Camera: ...
-    @property
-    def background(self) -> Tensor: ...
-
-
 class Renderer:
     """Draws one avatar with one rasterizer."""
 
-    def __init__(self, portrayal: Portrayal, rasterizer: Rasterizer) -> None:
-        self.avatar = portrayal.avatar.eval()
+    def __init__(self, saved: SavedAvatar, rasterizer: Rasterizer, device: str = "cpu") -> None:
+        """A renderer on ``device``, which must be one that ``rasterizer`` draws on."""
+        self.avatar = saved.avatar.eval().to(device)
         self.rasterizer = rasterizer
-        device = next(iter(self.avatar.parameters()), torch.empty(0)).device
         self.device = device
-        self.reference_camera = portrayal.reference_camera.to(device)
-        self.background = portrayal.background.to(device).float() / 255
+        self.reference_camera = saved.reference_camera.to(device)
+        self.background = saved.background.to(device).float() / 255
 
     @torch.no_grad()
     def layers(self, condition: Condition) -> dict[str, Rendered]:
@@ -77,7 +66,7 @@ class DrivingTrack:
         self,
         head_to_camera: Float[Tensor, "T 4 4"],
         expression: Float[Tensor, "T unit"],
-        start: float = 0.0,
+        start: int | float = 0,
     ) -> None:
         """A track of at least one instant; ``start`` is the place in it, frames, where the first output frame lies."""
         from scipy.spatial.transform import Rotation, Slerp
@@ -91,21 +80,21 @@ class DrivingTrack:
         self._expression = expression.cpu()
         self._turn = min(TURN_FRAMES, self._length * math.pi / 8)
         self._reach = 2 * self._turn / math.pi
-        self._offset = self._time_at(start)
+        self._offset = self._time_at(float(start))
 
     @property
     def period(self) -> float:
         """Frames until the track repeats itself."""
         return 2 * (self._length - 2 * self._reach) + 4 * self._turn
 
-    def place(self, frame: int) -> float:
+    def place(self, frame: int | float) -> float:
         """Where in the recorded track (a fractional index) output frame ``frame`` takes its pose."""
         time = (frame + self._offset) % self.period
         if time > self.period / 2:  # The way back mirrors the way forth.
             time = self.period - time
-        return self._forth(time)
+        return self._forth(float(time))
 
-    def at(self, frame: int) -> tuple[Float[Tensor, "4 4"], Float[Tensor, " unit"]]:
+    def at(self, frame: int | float) -> tuple[Float[Tensor, "4 4"], Float[Tensor, " unit"]]:
         """Head pose and expression of output frame ``frame``; rotations between recorded frames by slerp."""
         place = self.place(frame)
         low = min(int(place), self._length - 1)

@@ -51,7 +51,9 @@ def test_missing_frames_are_left_out_and_too_few_give_nan():
     holed[::3] = np.nan
     assert correlation(holed, true) == pytest.approx(1)
     assert np.isnan(correlation(true[:9], true[:9]))
-    assert np.isnan(correlation(np.zeros(60), true))
+    for still in (np.zeros(60), 0.1 + 1e-8 * true):
+        assert np.isnan(correlation(still, true))
+        assert np.isnan(correlation_interval([still], [true]).value)
     assert np.isnan(lagged_correlation(np.full(60, np.nan), true).correlation)
 
 

@@ -356,7 +356,7 @@ def _torso_losses(
     target, alpha, counts = torso_target(frame.image, frame.labels, context.background)
     picture = torso.colors + (1 - torso.alpha) * context.background
     share = counts.mean().clamp_min(1e-6)
-    color = ((picture - target).abs().mean(-1) * counts).mean() / share
+    color = l1_and_ssim(picture, target, 1.0, config.ssim, counts)
     mask = ((torso.alpha[..., 0] - alpha).abs() * counts).mean() / share
     return {"color": color, "mask": config.mask * mask}
 

@@ -20,6 +20,8 @@ REACH = 8
 """Frames by which a lag is searched to either side."""
 LEAST_PAIRS = 10
 """Fewer common frames give no correlation."""
+STILL = 1e-5
+"""A deviation up to this part of the mean is rounding, not movement; what does not move correlates with nothing."""
 
 Series = Float[np.ndarray, " T"]
 Films = Sequence[Float[np.ndarray, " _"]]
@@ -53,9 +55,10 @@ def correlation(first: Series, second: Series) -> float:
     if both.sum() < LEAST_PAIRS:
         return float("nan")
     a, b = first[both], second[both]
+    if any(series.std() <= STILL * abs(series.mean()) for series in (a, b)):
+        return float("nan")
     a, b = a - a.mean(), b - b.mean()
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale > 1e-12 else float("nan")
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
 def lagged_correlation(rendered: Series, true: Series, reach: int = REACH) -> LaggedCorrelation:
@@ -149,10 +152,10 @@ def _pooled(clips: list[Float[np.ndarray, "D K _"]], predictor: int, truth: int)
 
 def _standardized(values: Float[np.ndarray, "D T"], where: np.ndarray) -> Float[np.ndarray, "D T"]:
     count = np.maximum(where.sum(1, keepdims=True), 1)
-    centered = np.where(where, values, 0)
-    centered = np.where(where, values - centered.sum(1, keepdims=True) / count, 0)
+    mean = np.where(where, values, 0).sum(1, keepdims=True) / count
+    centered = np.where(where, values - mean, 0)
     deviation = np.sqrt((centered**2).sum(1, keepdims=True) / count)
-    return centered / np.where(deviation > 1e-9, deviation, np.nan)
+    return centered / np.where(deviation > STILL * abs(mean), deviation, np.nan)
 
 
 def _mean(values: Float[np.ndarray, "D T"]) -> Float[np.ndarray, " D"]:

@@ -1,7 +1,7 @@
 """Bundle adjustment of a rigid set of landmarks: one shape and one focal length for all frames, one pose a frame.
 
-Gauss-Newton with the poses eliminated (Schur complement), so a step costs one 6 x 6 solve a frame and one solve of the
-shared unknowns. Robust by reweighting with Cauchy's weights.
+Levenberg-Marquardt with the poses eliminated (Schur complement): a step costs one 6 x 6 solve a frame and one solve
+of the shared unknowns. Robust by reweighting with Cauchy's loss.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-STEPS = 30
+STEPS = 40
+CONVERGED = 1e-6
+"""Relative gain of a step at which the adjustment ends."""
 POSE_STEPS = 8
-"""Pose-only steps from a converged neighborhood; the change falls below 1e-6 after 4 to 6."""
-CONVERGED = 1e-7
+"""Pose-only steps from the orthographic guess; the change falls below 1e-6 after 4 to 6."""
+PLACE_STEPS = 4
 INDEPENDENT = 10
 """Frames that share one tracking error: the landmarker errs alike in like pictures, and a second of nearly the same
 pose must not outvote the priors of shape and focal length 25 times."""
@@ -49,31 +51,72 @@ class Bundle:
         points = points + self.translations[:, None]
         return self.focal * points[..., :2] / points[..., 2:]
 
-    def rows(self, index: np.ndarray) -> Bundle:
-        """The bundle of some frames."""
-        return replace(self, rotations=self.rotations[index], translations=self.translations[index])
+
+@dataclass(frozen=True)
+class _Noise:
+    """Cauchy's loss with its width, and the variance that makes the data comparable with the priors; pixels^2."""
+
+    width2: float
+    variance: float
+
+    @classmethod
+    def of(cls, residual: np.ndarray) -> _Noise:
+        """The noise that the residuals "T N 2" show: points beyond twice the median distance hardly count."""
+        width2 = max(4 * float(np.median((residual**2).sum(-1))), 1e-8)
+        weights = cls(width2, 1.0).weights(residual)
+        variance = float((weights[..., None] * residual**2).sum() / weights.sum()) / 2
+        return cls(width2, INDEPENDENT * max(variance, 1e-8))
+
+    def weights(self, residual: np.ndarray) -> np.ndarray:
+        return 1 / ((1 + (residual**2).sum(-1) / self.width2) * self.variance)
+
+    def cost(self, residual: np.ndarray) -> float:
+        return 0.5 * self.width2 / self.variance * float(np.log1p((residual**2).sum(-1) / self.width2).sum())
 
 
 def adjust(observed: Float[np.ndarray, "T N 2"], prior: Prior) -> Bundle:
     """Shape, focal length and poses that explain ``observed`` (pixels relative to the principal point) best."""
     bundle = first_guess(observed, prior)
+    damping = 1e-3
     for _ in range(STEPS):
-        bundle, change = _shared_step(bundle, observed, prior)
-        if change < CONVERGED:
-            break
+        noise = _Noise.of(observed - bundle.projected())
+        cost = _cost(bundle, observed, prior, noise)
+        candidate = _shared_step(bundle, observed, prior, noise, damping)
+        gain = cost - _cost(candidate, observed, prior, noise)
+        damping *= 0.2 if gain > 0 else 8
+        if gain > 0:
+            bundle = candidate
+            if gain < CONVERGED * cost:
+                break
     return bundle
 
 
 def fit_poses(observed: Float[np.ndarray, "T N 2"], bundle: Bundle) -> Bundle:
     """Poses of every frame for the shape and focal length of ``bundle``, whose own poses are not used."""
-    known = Prior(bundle.shape, 1.0, bundle.focal, 1.0)
-    bundle = first_guess(observed, known)
+    bundle = first_guess(observed, Prior(bundle.shape, 1.0, bundle.focal, 1.0))
     for _ in range(POSE_STEPS):
         jacobian, residual = _pose_jacobian(bundle, observed)
-        weights = cauchy_weights(residual)
+        weights = _Noise.of(residual).weights(residual)
         normal, gradient = _pose_normals(jacobian, residual, weights)
         bundle = _moved(bundle, np.linalg.solve(normal, gradient[..., None])[..., 0])
     return bundle
+
+
+def place_points(
+    bundle: Bundle, observed: Float[np.ndarray, "T M 2"], prior: Float[np.ndarray, "M 3"], deviation: float
+) -> Float[np.ndarray, "M 3"]:
+    """Mean positions (metres) of points that need not be rigid, from the poses of ``bundle`` and a prior position."""
+    points = prior
+    for _ in range(PLACE_STEPS):
+        by_shift, residual = _shift_jacobian(replace(bundle, shape=points), observed)
+        by_point = by_shift @ bundle.rotations[:, None]
+        weights = _Noise.of(residual).weights(residual)
+        normal = np.einsum("tn,tnki,tnkj->nij", weights, by_point, by_point, optimize=True) + np.eye(3) / deviation**2
+        pull = (
+            np.einsum("tn,tnki,tnk->ni", weights, by_point, residual, optimize=True) + (prior - points) / deviation**2
+        )
+        points = points + np.linalg.solve(normal, pull[..., None])[..., 0]
+    return points
 
 
 def first_guess(observed: Float[np.ndarray, "T N 2"], prior: Prior) -> Bundle:
@@ -89,12 +132,6 @@ def first_guess(observed: Float[np.ndarray, "T N 2"], prior: Prior) -> Bundle:
     return Bundle(rotations, translations, prior.shape, prior.focal)
 
 
-def cauchy_weights(residual: Float[np.ndarray, "T N 2"]) -> Float[np.ndarray, "T N"]:
-    """Weights in (0, 1] of Cauchy's loss at twice the median distance: points off the shape hardly count."""
-    distance2 = (residual**2).sum(-1)
-    return 1 / (1 + distance2 / max(4 * np.median(distance2), 1e-12))
-
-
 def rotations_of_vectors(vectors: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3 3"]:
     """Rotation matrices of rotation vectors (axis times angle)."""
     from scipy.spatial.transform import Rotation
@@ -102,68 +139,77 @@ def rotations_of_vectors(vectors: Float[np.ndarray, "T 3"]) -> Float[np.ndarray,
     return Rotation.from_rotvec(vectors).as_matrix()
 
 
-def _shared_step(bundle: Bundle, observed: np.ndarray, prior: Prior) -> tuple[Bundle, float]:
-    """One Gauss-Newton step of all unknowns; returns the largest change of shape (metres) and log focal length."""
-    jacobian, residual = _pose_jacobian(bundle, observed)
-    count = bundle.shape.shape[0]
-    weights = cauchy_weights(residual)
-    scale = max(float((weights[..., None] * residual**2).sum() / weights.sum()) / 2, 1e-8) * INDEPENDENT
-    weights = weights / scale
-    normal, gradient = _pose_normals(jacobian, residual, weights)
+def _cost(bundle: Bundle, observed: np.ndarray, prior: Prior, noise: _Noise) -> float:
+    shape = ((bundle.shape - prior.shape) ** 2).sum() / prior.shape_deviation**2
+    focal = (np.log(bundle.focal / prior.focal) / prior.focal_deviation) ** 2
+    return noise.cost(observed - bundle.projected()) + 0.5 * float(shape + focal)
 
+
+def _shared_step(bundle: Bundle, observed: np.ndarray, prior: Prior, noise: _Noise, damping: float) -> Bundle:
+    """One damped step of all unknowns."""
+    jacobian, residual = _pose_jacobian(bundle, observed)
+    weights = noise.weights(residual)
+    normal, gradient = _pose_normals(jacobian, residual, weights)
+    normal = normal * (1 + damping * np.eye(6))
     by_shape = jacobian[..., 3:] @ bundle.rotations[:, None]
     by_focal = observed - residual
-    mixed = np.empty((len(observed), 6, 3 * count + 1))
-    mixed[..., :-1] = np.einsum("tn,tnki,tnkj->tinj", weights, jacobian, by_shape, optimize=True).reshape(
-        -1, 6, 3 * count
-    )
-    mixed[..., -1] = np.einsum("tn,tnki,tnk->ti", weights, jacobian, by_focal, optimize=True)
 
     shared, pull = _shared_normals(by_shape, by_focal, residual, weights)
-    diagonal = np.r_[np.full(3 * count, prior.shape_deviation**-2), prior.focal_deviation**-2]
-    pull += diagonal * np.r_[(prior.shape - bundle.shape).ravel(), np.log(prior.focal / bundle.focal)]
-    shared[np.diag_indices_from(shared)] += diagonal
+    shared[np.diag_indices_from(shared)] *= 1 + damping
+    certainty = np.r_[np.full(bundle.shape.size, prior.shape_deviation**-2), prior.focal_deviation**-2]
+    shared[np.diag_indices_from(shared)] += certainty
+    pull += certainty * np.r_[(prior.shape - bundle.shape).ravel(), np.log(prior.focal / bundle.focal)]
 
+    mixed = np.concatenate(
+        [
+            np.einsum("tn,tnki,tnkj->tinj", weights, jacobian, by_shape, optimize=True).reshape(len(normal), 6, -1),
+            np.einsum("tn,tnki,tnk->ti", weights, jacobian, by_focal, optimize=True)[..., None],
+        ],
+        -1,
+    )
     whitened = np.linalg.solve(np.linalg.cholesky(normal), np.concatenate([mixed, gradient[..., None]], -1))
-    stacked = whitened.reshape(-1, 3 * count + 2)
+    stacked = whitened.reshape(-1, whitened.shape[-1])
     product = stacked[:, :-1].T @ stacked
     step = np.linalg.solve(shared - product[:, :-1], pull - product[:, -1])
     pose_step = np.linalg.solve(normal, (gradient - mixed @ step)[..., None])[..., 0]
-    moved = replace(
+    return replace(
         _moved(bundle, pose_step),
         shape=bundle.shape + step[:-1].reshape(-1, 3),
-        focal=bundle.focal * float(np.exp(np.clip(step[-1], -0.3, 0.3))),
+        focal=bundle.focal * float(np.exp(np.clip(step[-1], -1, 1))),
     )
-    return moved, float(np.abs(step).max())
 
 
 def _pose_jacobian(bundle: Bundle, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives "T N 2 6" of the projections by a turn about the head's origin and a shift, and the residuals."""
+    by_shift, residual = _shift_jacobian(bundle, observed)
     turned = bundle.shape @ bundle.rotations.transpose(0, 2, 1)
-    seen = turned + bundle.translations[:, None]
+    # A small turn w moves the point p by w x p.
+    by_turn = np.cross(turned[..., None, :], by_shift)
+    return np.concatenate([by_turn, by_shift], -1), residual
+
+
+def _shift_jacobian(bundle: Bundle, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives "T N 2 3" of the projections by a shift of the points in the camera's frame, and the residuals."""
+    seen = bundle.shape @ bundle.rotations.transpose(0, 2, 1) + bundle.translations[:, None]
     inverse = bundle.focal / seen[..., 2]
     flat = seen[..., :2] / seen[..., 2:]
-    jacobian = np.zeros((*flat.shape, 6))
-    jacobian[..., 0, 3] = jacobian[..., 1, 4] = inverse
-    jacobian[..., 5] = -inverse[..., None] * flat
-    # A small turn w moves the point p by w x p.
-    jacobian[..., :3] = np.cross(turned[..., None, :], jacobian[..., 3:])
+    jacobian = np.zeros((*flat.shape, 3))
+    jacobian[..., 0, 0] = jacobian[..., 1, 1] = inverse
+    jacobian[..., 2] = -inverse[..., None] * flat
     return jacobian, observed - bundle.focal * flat
 
 
 def _pose_normals(jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normal matrices "T 6 6" and gradients "T 6" of the poses."""
     frames = len(residual)
-    weighted = (jacobian * weights[..., None, None]).reshape(frames, -1, 6)
-    rows = jacobian.reshape(frames, -1, 6)
-    normal = weighted.transpose(0, 2, 1) @ rows
-    gradient = (weighted.transpose(0, 2, 1) @ residual.reshape(frames, -1, 1))[..., 0]
-    return normal, gradient
+    weighted = (jacobian * weights[..., None, None]).reshape(frames, -1, 6).transpose(0, 2, 1)
+    return weighted @ jacobian.reshape(frames, -1, 6), (weighted @ residual.reshape(frames, -1, 1))[..., 0]
 
 
 def _shared_normals(
     by_shape: np.ndarray, by_focal: np.ndarray, residual: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Normal matrix "3N+1 3N+1" and gradient of shape and log focal length."""
+    """Normal matrix "3N+1 3N+1" and gradient "3N+1" of shape and log focal length."""
     count = by_shape.shape[1]
     shared = np.zeros((3 * count + 1, 3 * count + 1))
     blocks = np.einsum("tn,tnki,tnkj->nij", weights, by_shape, by_shape, optimize=True)
@@ -177,15 +223,6 @@ def _shared_normals(
 
 
 def _moved(bundle: Bundle, step: np.ndarray) -> Bundle:
-    """Poses after a turn about the head's origin and a shift; a step is at most half a radian and half the depth."""
-    turn, shift = step[:, :3], step[:, 3:]
-    room = 0.5 * bundle.translations[:, 2]
-    limit = np.minimum(
-        1,
-        np.minimum(
-            0.5 / np.maximum(np.linalg.norm(turn, axis=1), 1e-12),
-            room / np.maximum(np.linalg.norm(shift, axis=1), 1e-12),
-        ),
-    )[:, None]
-    rotations = rotations_of_vectors(turn * limit) @ bundle.rotations
-    return replace(bundle, rotations=rotations, translations=bundle.translations + shift * limit)
+    """Poses after turns about the head's origin and shifts, "T 6"."""
+    rotations = rotations_of_vectors(step[:, :3]) @ bundle.rotations
+    return replace(bundle, rotations=rotations, translations=bundle.translations + step[:, 3:])

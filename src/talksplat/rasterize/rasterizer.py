@@ -1,7 +1,9 @@
-"""What every rasterizer does, and the composition of layers."""
+"""What every rasterizer does, and the choice of one."""
 
-from typing import Protocol, runtime_checkable
+from importlib.util import find_spec
+from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,3 +48,30 @@ def refuse_invalid(gaussians: Gaussians) -> None:
                 f"{name} of {bad} of {len(values)} Gaussians are NaN or infinite; expected finite numbers",
                 hint="lower the learning rate, or take the last checkpoint of the run",
             )
+
+
+def choose_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """The device that ``device`` means here: ``auto`` is a GPU when torch sees one and gsplat is installed."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() and find_spec("gsplat") is not None else "cpu"
+
+
+def choose_rasterizer(device: Literal["auto", "cpu", "cuda"]) -> Rasterizer:
+    """The rasterizer of a device; Gaussians and cameras have to lie there (see :func:`choose_device`).
+
+    Raises:
+        MissingNative: the compiled part is not built (``cpu``).
+        MissingExtra: gsplat is not installed (``cuda``).
+        MachineError: torch sees no GPU (``cuda``).
+    """
+    if choose_device(device) == "cuda":
+        from talksplat.rasterize.gsplat import rasterize_on_cuda, require_cuda
+
+        require_cuda()
+        return rasterize_on_cuda
+    from talksplat.native import library
+    from talksplat.rasterize.cpu import rasterize_on_cpu
+
+    library()
+    return rasterize_on_cpu

@@ -45,7 +45,7 @@ class Script:
 SCRIPTS: dict[Voice, Script] = {
     "a": Script(
         speaker="en-us",
-        words_per_minute=158,
+        words_per_minute=163,
         pitch=42,
         sentences=(
             "My name is Pam, or maybe Bob: I am made of numbers.",
@@ -60,7 +60,7 @@ SCRIPTS: dict[Voice, Script] = {
     ),
     "b": Script(
         speaker="en-gb-x-rp+f2",
-        words_per_minute=150,
+        words_per_minute=166,
         pitch=55,
         sentences=(
             "Every morning the baker opens his window and hums.",
@@ -189,7 +189,7 @@ def record(script: Script) -> tuple[Float[np.ndarray, " samples"], list[Phoneme]
         sound += [samples.astype(np.float32) / 32768, np.zeros(int(pause * rate), np.float32)]
     resampled = soxr.resample(np.concatenate(sound), rate, SAMPLE_RATE)
     whole = np.pad(resampled, (0, -len(resampled) % SAMPLES_PER_FRAME))
-    return 0.7 * whole / np.abs(whole).max(), joined_pauses(phonemes, len(whole) / SAMPLE_RATE), closures
+    return 0.5 * whole / np.abs(whole).max(), joined_pauses(phonemes, len(whole) / SAMPLE_RATE), closures
 
 
 def joined_pauses(phonemes: list[Phoneme], end_s: float) -> list[Phoneme]:

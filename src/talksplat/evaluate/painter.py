@@ -1,0 +1,87 @@
+"""Who paints the pictures that are judged: the narrow seam between an avatar and its evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum, auto
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from talksplat.dataset import PortraitDataset
+from talksplat.frame import UNITS, Condition
+from talksplat.methods.avatar_file import SavedAvatar
+from talksplat.model.avatar import Avatar, Layer
+from talksplat.rasterize.rasterizer import Rasterizer
+from talksplat.render import Renderer
+
+Picture = UInt8[np.ndarray, "H W 3"]
+LIPS_APART = UNITS.index("AU25")
+
+
+class Drive(Enum):
+    """What moves the avatar."""
+
+    SPEECH = auto()
+    """The recorded speech of the frame."""
+    NOTHING = auto()
+    """The deformation is switched off; the head pose is kept."""
+    SILENCE = auto()
+    """Silence in the place of the recorded speech, as ``speak`` would hear it."""
+
+
+class Painter(Protocol):
+    """Draws the avatar as it should look in a recorded frame."""
+
+    def __call__(self, index: int, drive: Drive) -> Picture:
+        """The picture of frame ``index`` (of the whole clip), sRGB."""
+        ...
+
+
+class AvatarPainter:
+    """Paints with an avatar along the recorded track of its own portrait."""
+
+    def __init__(self, saved: SavedAvatar, dataset: PortraitDataset, rasterizer: Rasterizer) -> None:
+        self._dataset = dataset
+        self._rest = saved.rest_speech
+        self._moved = Renderer(saved, rasterizer)
+        self._still = Renderer(dataclasses.replace(saved, avatar=Undeformed(saved.avatar)), rasterizer)
+        opening = dataset.expression[dataset.train_frames, LIPS_APART]
+        self._lips_apart = opening.median()
+
+    def __call__(self, index: int, drive: Drive) -> Picture:
+        """The picture of frame ``index`` (of the whole clip), sRGB."""
+        condition = self._condition(index)
+        match drive:
+            case Drive.SPEECH:
+                return self._moved.draw(condition)
+            case Drive.NOTHING:
+                return self._still.draw(condition)
+            case Drive.SILENCE:
+                # `speak` mixes the rest state in by the silence gate, which is fully closed on a silent recording.
+                resting = self._rest[None, :, None].expand_as(condition.speech)
+                return self._moved.draw(condition.replace(speech=resting))
+
+    def _condition(self, index: int) -> Condition:
+        """The recorded condition, except that AU25 (lips apart) tells nothing: the lips must come from the speech."""
+        condition = self._dataset.condition(index)
+        expression = condition.expression.clone()
+        expression[LIPS_APART] = self._lips_apart
+        return condition.replace(expression=expression)
+
+
+class Undeformed(Avatar):
+    """An avatar that speech does not move."""
+
+    def __init__(self, avatar: Avatar) -> None:
+        super().__init__()
+        self.avatar = avatar
+
+    def animate(self, condition: Condition) -> tuple[Layer, ...]:
+        """The canonical layers, whatever the condition."""
+        return self.avatar.canonical()
+
+    def canonical(self) -> tuple[Layer, ...]:
+        """The canonical layers."""
+        return self.avatar.canonical()

@@ -1,0 +1,87 @@
+"""The small network that turns a point's features and the instant's condition into the point's offsets.
+
+Both GSTalker's decoders (head and torso, Sec. 3.3-3.4) have this form; without bias, as in TalkingGaussian.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from talksplat import native
+
+
+class PointDecoder(nn.Module):
+    """[point features | condition] -> hidden -> hidden -> out with ReLU between, no biases.
+
+    All points share the condition, so its product with the first layer is one vector added to every point, not a
+    concatenation. The last layer starts at zero: an untrained deformation is the identity.
+    """
+
+    def __init__(self, features: int, condition: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.of_features = nn.Parameter(_uniform(hidden, features, features + condition))
+        self.of_condition = nn.Parameter(_uniform(hidden, condition, features + condition))
+        self.second = nn.Parameter(_uniform(hidden, hidden, hidden))
+        self.last = nn.Parameter(torch.zeros(out, hidden))
+
+    def forward(self, features: Float[Tensor, "N Fp"], condition: Float[Tensor, " Fc"]) -> Float[Tensor, "N out"]:
+        """Offsets of all points at one instant. Differentiable in everything."""
+        shared = self.of_condition @ condition
+        weights = (self.of_features, shared, self.second, self.last)
+        if _is_native(features, *weights):
+            return _Decoder.apply(features, *weights)
+        return self._upper_layers(features @ self.of_features.T + shared)
+
+    def first_layer(self, features: Float[Tensor, "N Fp"]) -> Float[Tensor, "N hidden"]:
+        """The features' part of the first layer, before ReLU: fixed while points and weights are."""
+        return features @ self.of_features.T
+
+    def forward_cached(
+        self, products: Float[Tensor, "N hidden"], condition: Float[Tensor, " Fc"]
+    ) -> Float[Tensor, "N out"]:
+        """Offsets from :meth:`first_layer`'s products, for inference."""
+        shared = self.of_condition @ condition
+        weights = (self.of_features, shared, self.second, self.last)
+        if torch.is_grad_enabled() or not _is_native(products, *weights):
+            return self._upper_layers(products + shared)
+        result = products.new_empty(len(products), len(self.last))
+        native.mlp_forward(None, products.contiguous(), _contiguous(weights), result)
+        return result
+
+    def _upper_layers(self, first: Float[Tensor, "N hidden"]) -> Float[Tensor, "N out"]:
+        return torch.relu(torch.relu(first) @ self.second.T) @ self.last.T
+
+
+def _uniform(rows: int, columns: int, fan_in: int) -> Tensor:
+    """torch.nn.Linear's start."""
+    return torch.empty(rows, columns).uniform_(-1, 1) / fan_in**0.5
+
+
+def _is_native(*tensors: Tensor) -> bool:
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+
+
+def _contiguous(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(t.contiguous() for t in tensors)
+
+
+class _Decoder(torch.autograd.Function):
+    """The native network; its backward pass computes the hidden values again instead of keeping them."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, *weights: Tensor) -> Tensor:
+        features, weights = features.contiguous(), _contiguous(weights)
+        result = features.new_empty(len(features), len(weights[-1]))
+        native.mlp_forward(features, None, weights, result)
+        ctx.save_for_backward(features, *weights)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:
+        features, *weights = ctx.saved_tensors
+        by_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
+        by_weights = tuple(torch.empty_like(w) for w in weights)
+        native.mlp_backward(features, tuple(weights), slopes[0].contiguous(), by_features, by_weights)
+        return by_features, *by_weights

@@ -1,0 +1,193 @@
+"""New speech out of an avatar's mouth: sound in, video with sound out, in constant memory for any length.
+
+Two passes over the sound: the first gathers what standardises the features and tells speech from silence, the second
+turns sound into windows of features and these into pictures. Drawing runs ahead of encoding on its own thread.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from talksplat import __version__
+from talksplat.ahead import ahead
+from talksplat.clock import FRAME_RATE
+from talksplat.errors import InputError
+from talksplat.frame import UNITS, Condition
+from talksplat.media.contact_sheet import ContactSheet
+from talksplat.media.encode import VideoWriter
+from talksplat.methods.avatar_file import SavedAvatar, load_avatar
+from talksplat.progress import Reporter
+from talksplat.rasterize.rasterizer import Rasterizer
+from talksplat.render import DrivingTrack, Renderer
+from talksplat.speech.hearing import Hearing
+
+LIPS_APART = UNITS.index("AU25")
+LONGEST_MEMORY = 5_000
+"""Frames whose times are kept for the figures: the last 200 s of the video."""
+
+
+@dataclass(frozen=True)
+class SpeakConfig:
+    """What may differ between two videos of the same speech."""
+
+    start: float = 0.0
+    """Second of the recording at which the head's motion starts."""
+    rest_in_silence: bool = True
+    """Lead the speech features to the person's rest state where the sound is silent, so that the mouth closes."""
+    preview: bool = True
+    """Write a contact sheet beside the video."""
+    device: str = "cpu"
+    """Where the rasterizer draws."""
+
+
+@dataclass(frozen=True)
+class SpeakResult:
+    """What was made, and how fast."""
+
+    video: str
+    preview: str | None
+    frames: int
+    seconds: float
+    """Length of the video."""
+    wall_seconds: float
+    """Time it took, both passes over the sound included."""
+    frames_per_second: float
+    draw_ms: float
+    """Median time to draw one picture (deformation, rasterizer, composition)."""
+    draw_ms_p95: float
+    encode_ms: float
+    """Median time to encode one picture and its sound."""
+    encode_ms_p95: float
+
+
+def speak(
+    avatar: Path | SavedAvatar,
+    audio: Path,
+    out: Path,
+    config: SpeakConfig,
+    rasterizer: Rasterizer,
+    reporter: Reporter,
+) -> SpeakResult:
+    """Make ``avatar`` say ``audio``: write the video ``out``, as long as the sound, and a contact sheet beside it.
+
+    Nothing appears under the names of the outputs before they are whole.
+
+    Raises:
+        MissingInput, AvatarError: no such file, or not a whole avatar.
+        UnreadableMedia, UnsuitableSpeech: the sound cannot be read, is empty, or holds NaN.
+        InputError: ``out`` is not an .mp4, or is the sound itself.
+        DiskFull: no space left.
+    """
+    began = time.perf_counter()
+    out = _checked(Path(out), Path(audio))
+    saved = avatar if isinstance(avatar, SavedAvatar) else load_avatar(avatar)
+    hearing = Hearing.of(audio, saved.speech_encoder, reporter)
+    sheet = ContactSheet(hearing.frames)
+    film = _Film(saved, hearing, config, rasterizer)
+    camera, statement = saved.reference_camera, synthetic_statement(saved)
+    with (
+        VideoWriter(out, (camera.width, camera.height), sound=audio, metadata=statement) as video,
+        closing(ahead(film.pictures())) as pictures,
+        reporter.bar("speak", hearing.frames) as bar,
+    ):
+        encoding: deque[float] = deque(maxlen=LONGEST_MEMORY)
+        for index, picture in enumerate(pictures):
+            with _Stopwatch(encoding):
+                video.write(picture)
+            sheet.offer(index, picture)
+            bar.advance()
+    preview = out.with_suffix(".png") if config.preview else None
+    if preview:
+        sheet.save(preview, statement["comment"])
+    return _result(out, preview, hearing.frames, time.perf_counter() - began, film.drawing, encoding)
+
+
+def synthetic_statement(saved: SavedAvatar) -> dict[str, str]:
+    """Tags of a video made from ``saved``: a sentence for people, and the same as JSON for programs."""
+    source = saved.provenance
+    record: dict[str, Any] = {
+        "synthetic": True,
+        "tool": f"talksplat {__version__}",
+        "method": saved.method,
+        "preset": saved.preset,
+        "provenance": asdict(source),
+    }
+    comment = (
+        f"Synthetic media: this speech was never said on camera. Made with talksplat {__version__} ({saved.method}) "
+        f"from {source.source} (SHA-256 {source.source_sha256}). Consent: {source.consent}"
+    )
+    return {"title": "Synthetic video of a speaking person", "comment": comment, "description": json.dumps(record)}
+
+
+class _Film:
+    """The pictures of one video, one after the other."""
+
+    def __init__(self, saved: SavedAvatar, hearing: Hearing, config: SpeakConfig, rasterizer: Rasterizer) -> None:
+        # AU25 says how far the recorded lips were apart. Here they must follow the new speech, so it is held still.
+        expression = saved.expression.clone()
+        expression[:, LIPS_APART] = expression[:, LIPS_APART].median()
+        self._track = DrivingTrack(saved.head_to_camera, expression, start=config.start * FRAME_RATE)
+        self._windows = hearing.windows(saved.rest_speech if config.rest_in_silence else None)
+        self._renderer = Renderer(saved, rasterizer, config.device)
+        self.drawing: deque[float] = deque(maxlen=LONGEST_MEMORY)
+        """Milliseconds of the pictures drawn."""
+
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        for index, speech in enumerate(self._windows):
+            pose, expression = self._track.at(index)
+            condition = Condition(speech=speech, expression=expression, head_pose=pose)
+            with _Stopwatch(self.drawing):
+                picture = self._renderer.draw(condition)
+            yield picture
+
+
+class _Stopwatch:
+    """Appends the milliseconds of its block to ``times``."""
+
+    def __init__(self, times: deque[float]) -> None:
+        self._times = times
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._times.append(1000 * (time.perf_counter() - self._began))
+
+
+def _checked(out: Path, audio: Path) -> Path:
+    if out.suffix.lower() != ".mp4":
+        raise InputError(
+            f"`{out}` is not a name for a video: expected one that ends in .mp4", hint="use --out NAME.mp4"
+        )
+    if out.exists() and audio.exists() and out.samefile(audio):
+        raise InputError(f"`{out}` is the sound itself", hint="choose another --out")
+    return out
+
+
+def _result(
+    out: Path, preview: Path | None, frames: int, wall: float, drawing: deque[float], encoding: deque[float]
+) -> SpeakResult:
+    median_and_late = [[round(float(np.percentile(times, at)), 3) for at in (50, 95)] for times in (drawing, encoding)]
+    (draw, draw_late), (encode, encode_late) = median_and_late
+    return SpeakResult(
+        video=str(out),
+        preview=str(preview) if preview else None,
+        frames=frames,
+        seconds=frames / FRAME_RATE,
+        wall_seconds=round(wall, 3),
+        frames_per_second=round(frames / wall, 2),
+        draw_ms=draw,
+        draw_ms_p95=draw_late,
+        encode_ms=encode,
+        encode_ms_p95=encode_late,
+    )

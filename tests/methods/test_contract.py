@@ -1,0 +1,136 @@
+"""What every method must do: start as the identity, learn, stop and go on exactly, reload as it was."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import talksplat.train.loop as loop
+from drawn import draw_portrait
+from talksplat.dataset import PortraitDataset
+from talksplat.errors import AvatarError, RunError, TrainingDiverged
+from talksplat.methods.avatar_file import load_avatar
+from talksplat.methods.catalogue import METHODS
+from talksplat.methods.method import Method
+from talksplat.portrait import Portrait
+from talksplat.progress import Reporter
+from talksplat.rasterize.composition import compose
+from talksplat.rasterize.rasterizer import choose_rasterizer
+from talksplat.train.options import TrainOptions
+
+TINY = {
+    "gstalker": (
+        *(
+            "points=300",
+            "static_steps=40",
+            "head_steps=60",
+            "torso_static_steps=10",
+            "torso_steps=10",
+            "joint_steps=10",
+        ),
+        *("densify_static_from=10", "densify_every=10", "densify_until=30", "warm_speech_steps=30", "levels=6"),
+        *("max_points=500", "patch=32"),
+    )
+}
+METHOD_ROWS = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Portrait:
+    return draw_portrait(tmp_path_factory.mktemp("drawn") / "portrait")
+
+
+def options(method: Method, **changes: object) -> TrainOptions:
+    return dataclasses.replace(TrainOptions(method=method.name, settings=TINY[method.name]), **changes)
+
+
+def run(portrait: Portrait, out: Path, chosen: TrainOptions) -> dict:
+    return loop.train(portrait.folder, out, chosen, choose_rasterizer("cpu"), Reporter(quiet=True))
+
+
+def picture(path: Path, portrait: Portrait, index: int, *, deformed: bool = True) -> torch.Tensor:
+    saved, draw = load_avatar(path), choose_rasterizer("cpu")
+    dataset = PortraitDataset(portrait, "embedding")
+    with torch.no_grad():
+        layers = saved.avatar.animate(dataset.condition(index)) if deformed else saved.avatar.canonical()
+        views = [saved.reference_camera if layer.fixed_view else portrait.camera(index) for layer in layers]
+        drawn = [draw(layer.gaussians, view) for layer, view in zip(layers, views, strict=True)]
+        return compose(drawn, saved.background.float() / 255)
+
+
+@METHOD_ROWS
+def test_untrained_deformation_is_the_identity(method: Method, portrait: Portrait) -> None:
+    dataset = PortraitDataset(portrait, "embedding")
+    config = method.presets["quick"]
+    avatar = method.build(config, dataset.channels, portrait.reference_camera, method.seeds(config, dataset, 0))
+    moved, still = avatar.animate(dataset.condition(5)), avatar.canonical()
+    for one, other in zip(moved, still, strict=True):
+        assert torch.equal(one.gaussians.means, other.gaussians.means)
+        assert torch.allclose(one.gaussians.scales, other.gaussians.scales)
+
+
+@METHOD_ROWS
+def test_learns_and_reloads(method: Method, portrait: Portrait, tmp_path: Path) -> None:
+    figures = run(portrait, tmp_path / "a.avatar", options(method))
+    assert all(count > 0 for count in figures["gaussians"].values())
+    truth = torch.from_numpy(portrait.image(20).copy()).float() / 255
+    plate = torch.from_numpy(portrait.background().copy()).float() / 255
+    ours = picture(tmp_path / "a.avatar", portrait, 20)
+    assert (ours - truth).abs().mean() < 0.35 * (plate - truth).abs().mean()
+    assert torch.equal(ours, picture(tmp_path / "a.avatar", portrait, 20))
+    open_mouth, closed = picture(tmp_path / "a.avatar", portrait, 6), picture(tmp_path / "a.avatar", portrait, 14)
+    assert (open_mouth - closed).abs().max() > 0.02  # the deformation does something
+
+
+@METHOD_ROWS
+def test_same_seed_same_avatar_and_resuming_is_exact(
+    method: Method, portrait: Portrait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(portrait, tmp_path / "whole.avatar", options(method, seed=3))
+    real, calls = loop._step, iter(range(10**6))
+
+    def interrupted(*arguments: object) -> object:
+        if next(calls) == 73:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(portrait, tmp_path / "halves.avatar", options(method, seed=3))
+    monkeypatch.undo()
+    checkpoint = tmp_path / "halves.avatar.run" / "checkpoint.safetensors"
+    assert load_avatar(checkpoint).method == method.name  # an interrupted run can already speak
+    with pytest.raises(RunError, match="--resume"):
+        run(portrait, tmp_path / "halves.avatar", options(method, seed=3))
+    figures = run(portrait, tmp_path / "halves.avatar", options(method, seed=3, resume=True))
+    assert figures["resumed"]
+    whole, halves = load_file(tmp_path / "whole.avatar"), load_file(tmp_path / "halves.avatar")
+    assert whole.keys() == halves.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, halves[name]), name
+
+
+@METHOD_ROWS
+def test_a_loss_that_is_no_number_stops_the_run(
+    method: Method, portrait: Portrait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.Run.losses
+    monkeypatch.setattr(loop.Run, "losses", lambda *a: {**real(*a), "color": torch.tensor(float("nan"))})
+    with pytest.raises(TrainingDiverged, match="color nan"):
+        run(portrait, tmp_path / "a.avatar", options(method))
+    assert not (tmp_path / "a.avatar").exists()
+
+
+@METHOD_ROWS
+def test_damaged_avatar_files_are_refused(method: Method, portrait: Portrait, tmp_path: Path) -> None:
+    path = tmp_path / "a.avatar"
+    run(portrait, path, options(method, settings=(*TINY[method.name], "head_steps=1", "static_steps=1")))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AvatarError, match="not a whole avatar file"):
+        load_avatar(path)
+    path.write_bytes(whole.replace(b'\\"format\\": 1', b'\\"format\\": 9', 1))
+    with pytest.raises(AvatarError, match="format 9"):
+        load_avatar(path)
