@@ -21,7 +21,10 @@ constexpr int MOST_VECTORS = LANES == 16 ? 4 : 2;
 constexpr int padded(int columns) { return (columns + LANES - 1) / LANES * LANES; }
 
 // Rows of a tile whose sums fit the registers: 32 of them with AVX-512, else 16.
-constexpr int tile_rows(int vectors) { return LANES == 16 ? (vectors >= 3 ? 6 : vectors == 2 ? 8 : 12) : (vectors == 2 ? 6 : 12); }
+constexpr int tile_rows(int vectors) {
+  if (vectors == 1) return 12;
+  return LANES == 16 && vectors == 2 ? 8 : 6;
+}
 
 enum class Finish { store, add, relu, gate };
 
@@ -95,7 +98,9 @@ void multiply(Rows left, int rows, int inner, const float* right, int right_step
   for (int column = 0; column < columns;) {
     const int vectors = std::min(MOST_VECTORS, (columns - column) / LANES);
     const float* more = extra ? extra + column : nullptr;
-    auto run = [&](auto rows_of_width) { rows_of_width(left, rows, inner, right + column, right_step, out + column, out_step, more); };
+    auto run = [&](auto all_rows_of_width) {
+      all_rows_of_width(left, rows, inner, right + column, right_step, out + column, out_step, more);
+    };
     if (vectors == 1) run(all_rows<FINISH, 1>);
     if (vectors == 2) run(all_rows<FINISH, 2>);
     if constexpr (MOST_VECTORS == 4) {
@@ -146,14 +151,21 @@ struct Weights {
   }
 };
 
+// A call of memcpy costs more than such a short row.
+inline void copy_row(const float* from, int columns, float* to) {
+  int column = 0;
+  for (; column + 4 <= columns; column += 4) std::memcpy(to + column, from + column, 4 * sizeof(float));
+  for (; column < columns; ++column) to[column] = from[column];
+}
+
 // Rows of `columns` floats into rows of `step` floats, zeros behind; BLOCK rows, of which `count` are given.
 void copy_padded(const float* from, int columns, int count, float* to, int step) {
   std::fill_n(to, size_t(BLOCK) * step, 0.0f);
-  for (int row = 0; row < count; ++row) std::copy_n(from + int64_t(row) * columns, columns, to + row * step);
+  for (int row = 0; row < count; ++row) copy_row(from + int64_t(row) * columns, columns, to + row * step);
 }
 
 void copy_out(const float* from, int step, int columns, int count, float* to) {
-  for (int row = 0; row < count; ++row) std::copy_n(from + row * step, columns, to + int64_t(row) * columns);
+  for (int row = 0; row < count; ++row) copy_row(from + row * step, columns, to + int64_t(row) * columns);
 }
 
 // One thread's working memory.
@@ -175,23 +187,31 @@ class Worker {
     output_ = take(out);
   }
 
-  // Hidden layers of one block. A cached first layer comes as products without the shared vector.
-  void hide(const float* features, const float* products, int64_t start, int count) {
+  // A block's rows as they lie, or a padded copy for the last block: whole vectors are loaded from every row, and what
+  // they hold behind its end must be memory (of the next row; it reaches no result).
+  Rows rows_of(const float* from, int columns, int64_t start, int count) {
+    if (start + BLOCK < shape_.points) return {from + start * columns, columns, 1};
+    copy_padded(from + start * columns, columns, count, input_, padded(columns));
+    return {input_, padded(columns), 1};
+  }
+
+  // Hidden layers of one block; returns its features. A cached first layer comes as products without the shared vector.
+  Rows hide(const float* features, const float* products, int64_t start, int count) {
     const int hidden = shape_.wide_hidden();
+    const Rows input = products ? rows_of(products, shape_.hidden, start, count)
+                                : rows_of(features, shape_.features, start, count);
     if (products) {
-      copy_padded(products + start * shape_.hidden, shape_.hidden, count, input_, hidden);
       for (int row = 0; row < BLOCK; ++row)
         for (int at = 0; at < hidden; at += LANES)
           store(hidden_first_ + row * hidden + at,
-                maximum(load(input_ + row * hidden + at) + load(weights_.shared.data() + at), splat(0.0f)));
+                maximum(load(input.at + row * input.row_step + at) + load(weights_.shared.data() + at), splat(0.0f)));
     } else {
-      const int wide = shape_.wide_features();
-      copy_padded(features + start * shape_.features, shape_.features, count, input_, wide);
-      multiply<Finish::relu>({input_, wide, 1}, BLOCK, shape_.features, weights_.first_t.data(), hidden, hidden_first_,
-                             hidden, hidden, weights_.shared.data());
+      multiply<Finish::relu>(input, BLOCK, shape_.features, weights_.first_t.data(), hidden, hidden_first_, hidden,
+                             hidden, weights_.shared.data());
     }
     multiply<Finish::relu>({hidden_first_, hidden, 1}, BLOCK, shape_.hidden, weights_.second_t.data(), hidden,
                            hidden_second_, hidden, hidden);
+    return input;
   }
 
   void forward(const float* features, const float* products, int64_t start, int count, float* result) {
@@ -206,7 +226,7 @@ class Worker {
   void backward(const float* features, const float* result_gradient, int64_t start, int count, float* sums,
                 float* feature_gradient) {
     const int hidden = shape_.wide_hidden(), out = shape_.wide_out(), wide = shape_.wide_features();
-    hide(features, nullptr, start, count);
+    const Rows input = hide(features, nullptr, start, count);
     copy_padded(result_gradient + start * shape_.out, shape_.out, count, output_, out);
     float* by_first = sums;
     float* by_second = by_first + shape_.hidden * wide;
@@ -219,7 +239,8 @@ class Worker {
                            slope_first_, hidden, hidden, hidden_first_);
     multiply<Finish::add>({slope_second_, 1, hidden}, shape_.hidden, BLOCK, hidden_first_, hidden, by_second, hidden,
                           hidden);
-    multiply<Finish::add>({slope_first_, 1, hidden}, shape_.hidden, BLOCK, input_, wide, by_first, wide, wide);
+    multiply<Finish::add>({slope_first_, 1, hidden}, shape_.hidden, BLOCK, input.at, input.row_step, by_first,
+                          wide, wide);
     for (int at = 0; at < hidden; at += LANES) {
       Floats total = load(by_shared + at);
       for (int row = 0; row < BLOCK; ++row) total += load(slope_first_ + row * hidden + at);

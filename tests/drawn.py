@@ -1,6 +1,5 @@
 """A portrait drawn in a function: an ellipse of a head whose mouth opens with one channel of the speech features."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -90,14 +89,13 @@ def draw_portrait(folder: Path, frames: int = 60, size: int = 64, seed: int = 7)
         reprojection=torch.zeros(frames),
         usable=torch.ones(frames, dtype=torch.bool),
     )
-    stored = {field.name: getattr(tracks, field.name) for field in dataclasses.fields(tracks)}
-    save_file({**stored, "usable": tracks.usable.to(torch.uint8)}, folder / "tracks.safetensors")
+    tracks.save(folder / "tracks.safetensors")
     PortraitInfo(
         format=FORMAT,
         provenance=Provenance("a drawing", "drawn.mp4", "0" * 64, "2026-01-01T00:00:00Z", "tests"),
         frames=frames,
         size=size,
-        intrinsics=[[focal, 0, size / 2], [0, focal, size * 0.45], [0, 0, 1]],
+        intrinsics=[[focal, 0.0, size / 2], [0.0, focal, size * 0.45], [0.0, 0.0, 1.0]],
         reference_pose=np.median(poses, 0).tolist(),
         head_scale=1.0,
     ).save(folder)

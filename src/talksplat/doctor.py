@@ -99,7 +99,7 @@ def table(found: dict[str, Any]) -> str:
         *((name, state) for name, state in found["unwanted_packages"].items()),
     ]
     width = max(len(name) for name, _ in rows) + 2
-    lines = [f"{name:<{width}}{text}" for name, text in rows]
+    lines = [f"{name:<{width}}" + text.replace("\n", "\n" + " " * width) for name, text in rows]
     lines += ["", *(f"problem: {item['message']}\n  hint: {item['hint']}" for item in found["problems"])]
     if not found["problems"]:
         lines.append("This machine can prepare, train, speak and evaluate.")
@@ -259,7 +259,7 @@ def _native_text(native: dict[str, Any]) -> str:
 def _weight_text(row: dict[str, Any]) -> str:
     if row["state"] == "found":
         return f"found: {row['path']}"
-    return f"{row['state']}{'' if row['shipped'] else ' (optional)'}: {row['used_for']}; {row['hint']}"
+    return f"{row['state']}{'' if row['shipped'] else ' (not needed)'}: {row['used_for']}\n{row['hint']}"
 
 
 def _yes_no(parts: dict[str, bool]) -> str:

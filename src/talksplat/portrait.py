@@ -13,6 +13,7 @@ Frames that could not be tracked keep their place (so sound and picture stay tog
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from talksplat.camera import Camera
 from talksplat.clock import FRAME_RATE
 from talksplat.errors import MissingInput, PortraitError
-from talksplat.storage import write_json
+from talksplat.storage import replacing, write_json
 from talksplat.tensorclass import TensorClass
 
 FORMAT = 1
@@ -53,6 +54,12 @@ class Tracks(TensorClass):
     """Root mean square distance between tracked and fitted rigid landmarks, pixels."""
     usable: Bool[torch.Tensor, " T"]
     """False where no face was found or the fit is bad; other fields are interpolated there."""
+
+    def save(self, path: Path) -> None:
+        """Write ``tracks.safetensors`` whole."""
+        fields = {field.name: getattr(self, field.name).contiguous() for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        with replacing(path) as temporary:
+            save_file({**fields, "usable": self.usable.to(torch.uint8)}, temporary)
 
 
 @dataclass(frozen=True)

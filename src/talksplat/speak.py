@@ -29,6 +29,7 @@ from talksplat.methods.avatar_file import SavedAvatar, load_avatar
 from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import Rasterizer
 from talksplat.render import DrivingTrack, Renderer
+from talksplat.speech.encoders import find_encoder
 from talksplat.speech.hearing import Hearing
 
 LIPS_APART = UNITS.index("AU25")
@@ -91,7 +92,7 @@ def speak(
     began = time.perf_counter()
     out = _checked(Path(out), Path(audio))
     saved = avatar if isinstance(avatar, SavedAvatar) else load_avatar(avatar)
-    hearing = Hearing.of(audio, saved.speech_encoder, reporter)
+    hearing = Hearing.of(audio, find_encoder(saved.speech_encoder), reporter)
     sheet = ContactSheet(hearing.frames)
     film = _Film(saved, hearing, config, rasterizer)
     camera, statement = saved.reference_camera, synthetic_statement(saved)

@@ -41,6 +41,7 @@ from talksplat.report.figures import (
 )
 from talksplat.report.gallery import Gallery, contact_sheet
 from talksplat.speech.baseline import fit_lip_baseline
+from talksplat.speech.encoders import find_encoder
 from talksplat.storage import replacing
 
 LEAST_TESTED = 10
@@ -61,6 +62,8 @@ class EvaluationOptions:
     """Threads that read landmarks."""
     seed: int = 0
     """Seed of the bootstrap."""
+    device: str = "cpu"
+    """Where the rasterizer draws."""
 
 
 def evaluate(
@@ -85,7 +88,7 @@ def evaluate(
     saved, opened = load_avatar(avatar), Portrait(portrait)
     refuse_strangers(saved, opened, avatar)
     dataset = PortraitDataset(opened, saved.speech_encoder)
-    painter = AvatarPainter(saved, dataset, rasterizer)
+    painter = AvatarPainter(saved, dataset, rasterizer, options.device)
     trial = Trial(dataset, saved.closed_mouth, painter, find_judges(), FaceTracker, options)
     report, gallery = run_trial(trial, subject_of(saved, dataset, avatar, options), reporter, start)
     write_everything(Path(out), report, gallery)
@@ -158,9 +161,10 @@ def plan(dataset: PortraitDataset, options: EvaluationOptions) -> Plan:
 
 def linear_openings(dataset: PortraitDataset, test: range) -> Float[np.ndarray, " T"]:
     """Lip openings of the test part as ridge regression from the same features, on the same training frames, says."""
-    opening = dataset.portrait.tracks.mouth[:, :1]
-    baseline = fit_lip_baseline(dataset.features, opening, dataset.train_frames)
-    return baseline.predict(dataset.features, test)[:, 0].double().numpy()
+    features, opening = dataset.features.numpy(), dataset.portrait.tracks.mouth[:, :1].numpy()
+    spectral = find_encoder(dataset.encoder).spectral_channels
+    baseline = fit_lip_baseline(features, opening, np.array(dataset.train_frames), spectral_channels=spectral)
+    return baseline.predict(features, np.arange(test.start, test.stop))[:, 0]
 
 
 def headline(report: EvaluationReport) -> dict[str, Any]:

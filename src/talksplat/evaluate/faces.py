@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,6 +17,7 @@ from talksplat.prepare.face import LANDMARKS, Face, FaceTracker
 Points = Float32[np.ndarray, "478 3"]
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Finds faces in a picture."""
 

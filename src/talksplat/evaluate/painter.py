@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
+from talksplat.clock import SAMPLES_PER_STEP
 from talksplat.dataset import PortraitDataset
 from talksplat.frame import UNITS, Condition
 from talksplat.methods.avatar_file import SavedAvatar
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.rasterize.rasterizer import Rasterizer
 from talksplat.render import Renderer
+from talksplat.speech.silence import gated, silence_gate
+from talksplat.speech.windows import windows_of
 
 Picture = UInt8[np.ndarray, "H W 3"]
 LIPS_APART = UNITS.index("AU25")
@@ -31,6 +35,7 @@ class Drive(Enum):
     """Silence in the place of the recorded speech, as ``speak`` would hear it."""
 
 
+@runtime_checkable
 class Painter(Protocol):
     """Draws the avatar as it should look in a recorded frame."""
 
@@ -42,11 +47,15 @@ class Painter(Protocol):
 class AvatarPainter:
     """Paints with an avatar along the recorded track of its own portrait."""
 
-    def __init__(self, saved: SavedAvatar, dataset: PortraitDataset, rasterizer: Rasterizer) -> None:
+    def __init__(
+        self, saved: SavedAvatar, dataset: PortraitDataset, rasterizer: Rasterizer, device: str = "cpu"
+    ) -> None:
         self._dataset = dataset
-        self._rest = saved.rest_speech
-        self._moved = Renderer(saved, rasterizer)
-        self._still = Renderer(dataclasses.replace(saved, avatar=Undeformed(saved.avatar)), rasterizer)
+        # What `speak` makes of a silent recording: its gate is open throughout and leads to the rest state.
+        gate = silence_gate(np.zeros(len(dataset.features) * SAMPLES_PER_STEP, np.float32))
+        self._silence = gated(dataset.features, torch.from_numpy(gate), saved.rest_speech)
+        self._moved = Renderer(saved, rasterizer, device)
+        self._still = Renderer(dataclasses.replace(saved, avatar=Undeformed(saved.avatar)), rasterizer, device)
         opening = dataset.expression[dataset.train_frames, LIPS_APART]
         self._lips_apart = opening.median()
 
@@ -59,9 +68,7 @@ class AvatarPainter:
             case Drive.NOTHING:
                 return self._still.draw(condition)
             case Drive.SILENCE:
-                # `speak` mixes the rest state in by the silence gate, which is fully closed on a silent recording.
-                resting = self._rest[None, :, None].expand_as(condition.speech)
-                return self._moved.draw(condition.replace(speech=resting))
+                return self._moved.draw(condition.replace(speech=windows_of(self._silence, index)))
 
     def _condition(self, index: int) -> Condition:
         """The recorded condition, except that AU25 (lips apart) tells nothing: the lips must come from the speech."""

@@ -52,7 +52,8 @@ def l1_and_ssim(
     plain = any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors)
     if plain or any(t.requires_grad for t in tensors[1:]):
         return plain_l1_and_ssim(picture, target, l1_weight, ssim_weight, counts)
-    return _PixelLoss.apply(picture, target, counts, l1_weight, ssim_weight)
+    wanted = picture.requires_grad and torch.is_grad_enabled()
+    return _PixelLoss.apply(picture, target, counts, l1_weight, ssim_weight, wanted)
 
 
 def plain_l1_and_ssim(
@@ -102,14 +103,20 @@ class _PixelLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, picture: Tensor, target: Tensor, counts: Tensor | None, l1_weight: float, ssim_weight: float
+        ctx: Any,
+        picture: Tensor,
+        target: Tensor,
+        counts: Tensor | None,
+        l1_weight: float,
+        ssim_weight: float,
+        wanted: bool,
     ) -> Tensor:
         pixels = float(picture[..., 0].numel() if counts is None else counts.sum())
         total = max(pixels * picture.shape[-1], 1e-30)
         factors = (l1_weight / total, ssim_weight / total)
         x, y = picture.contiguous(), target.contiguous()
         counts = None if counts is None else counts.contiguous()
-        gradient = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        gradient = torch.empty_like(x) if wanted else None
         l1, similarity = native.l1_ssim(x, y, counts, ssim_weight != 0, factors, gradient)
         if gradient is not None:
             ctx.save_for_backward(gradient)
@@ -117,4 +124,4 @@ class _PixelLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:
-        return ctx.saved_tensors[0] * slopes[0], None, None, None, None
+        return ctx.saved_tensors[0] * slopes[0], None, None, None, None, None

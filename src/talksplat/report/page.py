@@ -176,9 +176,10 @@ def _lips(report: EvaluationReport) -> str:
     rows = []
     for lip in report.lips:
         width = f"{number(lip.distance.value)} px" if math.isfinite(lip.distance.value) else "–"
+        late = f"{lip.lag:+d}" if lip.lag else "0"
         rows.append(
             f"{_row(lip.candidate)}<td>{lip.candidate}</td>"
-            f"<td>{interval(lip.correlation)}</td><td>{number(lip.best)} at {f'{lip.lag:+d}' if lip.lag else 0}</td><td>{width}</td>"
+            f"<td>{interval(lip.correlation)}</td><td>{number(lip.best)} at {late}</td><td>{width}</td>"
             f"<td>{interval(lip.relative_distance, 1)}</td><td>{lip.faces_missing}</td></tr>"
         )
     openings, first = report.series.openings, report.series.frames[0]

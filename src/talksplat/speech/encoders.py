@@ -8,9 +8,10 @@ networks are fed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -24,6 +25,7 @@ BLOCK_FRAMES = 25
 """Frames whose features are computed at a time."""
 
 
+@runtime_checkable
 class SpeechEncoder(Protocol):
     """One way of turning speech into features."""
 
@@ -66,7 +68,7 @@ class SpeechEncoder(Protocol):
         ...
 
 
-class BlockEncoder:
+class BlockEncoder(ABC):
     """What all encoders share whose features depend on a bounded stretch of sound around a step."""
 
     name: str
@@ -87,15 +89,15 @@ class BlockEncoder:
         for block in blocks_with_margins(chunks, self.lookbehind, self.lookahead):
             yield self.encode_block(block)
 
+    @abstractmethod
     def encode_block(self, block: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "steps channels"]:
         """Features of the whole frames in ``block`` that are left when both margins are taken away."""
-        raise TypeError(f"{type(self).__name__} does not say how to encode a block")
 
 
 class MelEncoder(BlockEncoder):
-    """80-bin log-mel spectrum: Hann window of 40 ms centred on each step, Slaney's mel bank up to 8 kHz, in bels.
+    """80-bin log-mel spectrum: Hann window of 40 ms centred on each step, Slaney's mel bank up to 8 kHz, log10 power.
 
-    Bins below -60 dB of a full-scale sine are raised to it.
+    A full-scale sine has power 1 before the mel bank, whose triangles have area 1; powers below 1e-10 are raised to it.
     """
 
     name = "mel"
@@ -103,7 +105,7 @@ class MelEncoder(BlockEncoder):
     spectral_channels = 80
     window = SAMPLES_PER_FRAME
     transform = 1024
-    floor = 1e-6
+    floor = 1e-10
     lookbehind = (window - SAMPLES_PER_STEP) // 2
     lookahead = (window - SAMPLES_PER_STEP) // 2
 

@@ -168,8 +168,8 @@ def _step(
     total = torch.stack(list(terms.values())).sum()
     if not bool(total.isfinite()):
         raise TrainingDiverged(
-            f"the loss of stage {stage.name}, step {step}, is {float(total)}; terms: "
-            + ", ".join(f"{name} {float(value):.3g}" for name, value in terms.items()),
+            f"the loss of stage {stage.name}, step {step}, is {total.item()}; terms: "
+            + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items()),
             hint=f"the last checkpoint is kept in `{run.folder.folder}`; try another --seed or lower rates",
         )
     total.backward()
@@ -270,7 +270,7 @@ def _announce(run: Run, stages: tuple[Stage, ...], sample: int = 3) -> None:
         times = []
         for step in range(sample):
             begun = time.perf_counter()
-            terms = trial.losses(stage, stage.steps - 1 - step, frame, {})
+            terms = trial.losses(stage, max(0, stage.steps - 1 - step), frame, {})
             torch.stack(list(terms.values())).sum().backward()
             times.append(time.perf_counter() - begun)
         total += min(times) * stage.steps

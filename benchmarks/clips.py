@@ -1,0 +1,370 @@
+"""The whole main job on real clips: prepare, train, speak, evaluate; one table and one JSON line a clip.
+
+    python benchmarks/clips.py CLIP... --method gstalker --preset quick --out DIR [--speech WAV]
+    python benchmarks/clips.py --pool
+
+Each stage is the command line in a process of its own, so times and peak memory are those that a user sees. A finished
+cell (clip, method, preset, settings, code version) is a small JSON file in benchmarks/results/clips that is kept; a
+second run of the same code reads it instead of computing it again, and an interrupted one goes on where it was.
+``--pool`` computes nothing: it judges the kept cells, the newest of each clip where the current code has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from talksplat.metrics.sync import Interval, difference_interval
+from talksplat.report.figures import AVATAR, LINEAR, NEAREST_POSE, NEAREST_SPEECH, TRUTH, UNDEFORMED
+from talksplat.storage import write_bytes
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results" / "clips"
+SPEECH = ROOT.parent / "shared" / "speech" / "english-radio31.wav"
+STAGES = ("prepare", "train", "speak", "evaluate")
+LIP_CLIPS = ("may-13s", "lieu-45s", "presenter-71s")
+"""Clips whose lips must follow the speech, each by itself and all three together."""
+LEAST_CORRELATION = 0.5
+LEAST_POOLED_DIFFERENCE = -0.1
+"""Lower bound of the pooled correlation less that of the linear baseline."""
+
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to be computed."""
+
+    clip: Path
+    method: str
+    preset: str
+    settings: tuple[str, ...]
+    version: str
+    size: int
+    consent: str
+    speech: Path
+    folder: Path
+    """Where portraits, avatars, videos and reports go; nothing in it is needed once the cell is finished."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's file."""
+        return cell_name(self.clip.stem, self.method, self.preset, self.settings, self.version)
+
+    @property
+    def portrait(self) -> Path:
+        return self.folder / f"{self.clip.stem}-{self.version}" / "portrait"
+
+    @property
+    def work(self) -> Path:
+        return self.folder / self.name
+
+    def commands(self) -> dict[str, list[str]]:
+        """The command of each stage, as a user would give it."""
+        avatar, portrait = str(self.work / "speaker.avatar"), str(self.portrait)
+        prepare = ["prepare", str(self.clip), "--out", portrait, "--consent", self.consent, "--size", str(self.size)]
+        train = ["train", portrait, "--out", avatar, "--method", self.method, "--preset", self.preset, "--resume"]
+        for setting in self.settings:
+            train += ["--set", setting]
+        return {
+            "prepare": prepare,
+            "train": train,
+            "speak": ["speak", avatar, "--audio", str(self.speech), "--out", str(self.work / "speech.mp4")],
+            "evaluate": ["evaluate", avatar, portrait, "--out", str(self.work / "report")],
+        }
+
+
+def cell_name(clip: str, method: str, preset: str, settings: Iterable[str], version: str) -> str:
+    """``clip-method-preset[-settings]-version``."""
+    chosen = "".join(f"-{setting.replace('=', '_')}" for setting in settings)
+    return f"{clip}-{method}-{preset}{chosen}-{version}"
+
+
+def code_version(root: Path = ROOT) -> str:
+    """Twelve digits of the SHA-256 of ``src`` and ``native``: paths and contents, without what is built from them."""
+    digest = hashlib.sha256()
+    files = [path for part in ("src", "native") for path in sorted((root / part).rglob("*")) if path.is_file()]
+    for path in files:
+        place = path.relative_to(root)
+        built = path.suffix in (".pyc", ".so", ".dylib", ".o") or any(
+            part.endswith(".egg-info") for part in place.parts
+        )
+        if not built and not path.name.startswith("."):
+            content = path.read_bytes()
+            digest.update(f"{place.as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def run_stage(command: list[str]) -> dict[str, Any]:
+    """Run one command; its wall time, largest resident memory and result.
+
+    Raises:
+        RuntimeError: it exited with an error; what it wrote is on standard error already.
+    """
+    began = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "talksplat", *command, "--json"], stdout=subprocess.PIPE, env=environment
+    )
+    assert process.stdout is not None
+    try:
+        written = process.stdout.read().decode()
+        # wait4 gives the memory of this one process; Popen must not wait for it a second time.
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        raise
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"`talksplat {command[0]}` exited with {process.returncode}")
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "peak_memory_mb": round(usage.ru_maxrss / 1024, 1),
+        "result": named(json.loads(written.splitlines()[-1])),
+    }
+
+
+def named(value: Any) -> Any:
+    """A result without anything that is a path on this machine."""
+    if isinstance(value, dict):
+        return {name: named(item) for name, item in value.items() if not _is_path(item)}
+    if isinstance(value, list):
+        return [named(item) for item in value if not _is_path(item)]
+    return value
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or "\\" in value)
+
+
+def fill(job: Job, results: Path, run: Callable[[list[str]], dict[str, Any]] = run_stage) -> Cell:
+    """The finished cell: read where it is kept, else computed stage by stage and kept.
+
+    A stage that was finished before an interruption is not run again; its record lies in the work folder.
+    """
+    kept = results / f"{job.name}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())
+    stages = {}
+    for stage, command in job.commands().items():
+        record = (job.portrait.parent if stage == "prepare" else job.work) / f"{stage}.json"
+        if record.is_file():
+            stages[stage] = json.loads(record.read_text())
+            continue
+        resumed = record.with_suffix(".began").is_file()
+        write_bytes(record.with_suffix(".began"), b"")
+        print(f"== {job.clip.stem}: {stage}", file=sys.stderr, flush=True)
+        stages[stage] = {**run(command), "resumed": resumed}
+        write_bytes(record, json.dumps(stages[stage]).encode())
+    cell = finished(job, stages, json.loads((job.work / "report" / "report.json").read_text()))
+    write_bytes(kept, (json.dumps(cell, allow_nan=False) + "\n").encode())
+    return cell
+
+
+def finished(job: Job, stages: dict[str, Any], report: dict[str, Any]) -> Cell:
+    """What is kept of a cell: every figure, every series, no picture, no path."""
+    return {
+        "clip": job.clip.stem,
+        "method": job.method,
+        "preset": job.preset,
+        "settings": list(job.settings),
+        "size": job.size,
+        "speech": job.speech.stem,
+        "version": job.version,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"processor": report["machine"]["processor"], "cores": os.cpu_count(), "system": platform.system()},
+        "stages": stages,
+        "report": {name: report[name] for name in report if name != "machine"},
+    }
+
+
+def score(cell: Cell, candidate: str, area: str, metric: str) -> float | None:
+    """Mean of a picture metric over the judged frames; None where it was not measured."""
+    for found in cell["report"]["scores"]:
+        if (found["candidate"], found["area"], found["metric"]) == (candidate, area, metric):
+            return found["interval"]["value"]
+    return None
+
+
+def lip(cell: Cell, candidate: str) -> dict[str, Any]:
+    """Lip figures of one candidate."""
+    return next(found for found in cell["report"]["lips"] if found["candidate"] == candidate)
+
+
+def verdicts(cell: Cell) -> dict[str, bool]:
+    """Whether each bar is met on one clip; a figure that was not measured meets none."""
+    found = {}
+    for area, metric, baselines in (
+        ("frame", "psnr", (NEAREST_POSE, NEAREST_SPEECH)),
+        ("frame", "perceptual", (NEAREST_POSE, NEAREST_SPEECH)),
+        ("mouth", "psnr", (UNDEFORMED,)),
+        ("mouth", "perceptual", (UNDEFORMED,)),
+    ):
+        sign = 1 if metric == "psnr" else -1
+        own = score(cell, AVATAR, area, metric)
+        rivals = [score(cell, baseline, area, metric) for baseline in baselines]
+        found[f"{area}_{metric}"] = own is not None and all(r is not None and sign * (own - r) > 0 for r in rivals)
+    if cell["clip"] in LIP_CLIPS:
+        reached = lip(cell, AVATAR)["correlation"]["value"]
+        found["lip_correlation"] = reached is not None and reached >= LEAST_CORRELATION
+    return found
+
+
+def pooled_difference(cells: list[Cell]) -> Interval | None:
+    """Lip correlation less that of the linear baseline over the three lip clips together; None until all are there."""
+    chosen = [cell for cell in cells if cell["clip"] in LIP_CLIPS]
+    if {cell["clip"] for cell in chosen} != set(LIP_CLIPS):
+        return None
+    avatar, linear, truth = ([_opening(cell, name) for cell in chosen] for name in (AVATAR, LINEAR, TRUTH))
+    return difference_interval(avatar, linear, truth)
+
+
+def _opening(cell: Cell, name: str) -> np.ndarray:
+    values = cell["report"]["series"]["openings"][name]
+    return np.array([math.nan if value is None else value for value in values])
+
+
+COLUMNS = (
+    *("clip", "prepare s", "train s", "speak s", "evaluate s", "peak MB", "FPS"),
+    *("PSNR / pose / speech", "perceptual / pose / speech", "mouth PSNR / off", "mouth perceptual / off"),
+    *("lips r / linear", "lag", "LMD %", "silent / closed", "jitter / true", "missed"),
+)
+
+
+def row(cell: Cell) -> list[str]:
+    """A clip's line of the table."""
+    stages, report = cell["stages"], cell["report"]
+    own = lip(cell, AVATAR)
+
+    def several(area: str, metric: str, digits: int, *candidates: str) -> str:
+        return " / ".join(_text(score(cell, name, area, metric), digits) for name in (AVATAR, *candidates))
+
+    return [
+        cell["clip"],
+        *(_text(stages[stage]["seconds"], 0) for stage in STAGES),
+        _text(max(stages[stage]["peak_memory_mb"] for stage in STAGES), 0),
+        _text(report["speed"]["frames_per_second"], 1),
+        several("frame", "psnr", 2, NEAREST_POSE, NEAREST_SPEECH),
+        several("frame", "perceptual", 3, NEAREST_POSE, NEAREST_SPEECH),
+        several("mouth", "psnr", 2, UNDEFORMED),
+        several("mouth", "perceptual", 3, UNDEFORMED),
+        f"{_text(own['correlation']['value'], 2)} / {_text(lip(cell, LINEAR)['correlation']['value'], 2)}",
+        str(own["lag"]),
+        _text(own["relative_distance"]["value"], 1),
+        f"{_text(report['silence']['silent'], 3)} / {_text(report['silence']['closed'], 3)}",
+        f"{_text(report['head']['rendered']['jitter'], 2)} / {_text(report['head']['true']['jitter'], 2)}",
+        ", ".join(name for name, met in verdicts(cell).items() if not met) or "none",
+    ]
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def line(cell: Cell) -> dict[str, Any]:
+    """A clip's JSON line: every figure of its cell, without the series."""
+    figures = {name: value for name, value in cell["report"].items() if name not in ("series", "subject")}
+    return {**cell, "report": figures, "verdicts": verdicts(cell)}
+
+
+def summary(cells: list[Cell], failed: list[str]) -> dict[str, Any]:
+    """The last line: bars by clip, the pooled one, and whether all that could be judged are met."""
+    pooled = pooled_difference(cells)
+    bars = {cell["clip"]: verdicts(cell) for cell in cells}
+    met = [all(found.values()) for found in bars.values()]
+    if pooled is not None:
+        met.append(pooled.low >= LEAST_POOLED_DIFFERENCE)
+    return {
+        "benchmark": "clips",
+        "clips": [cell["clip"] for cell in cells],
+        "versions": sorted({cell["version"] for cell in cells}),
+        "verdicts": bars,
+        "pooled_lip_difference": None if pooled is None else [pooled.value, pooled.low, pooled.high],
+        "failed": failed,
+        "passed": bool(met) and all(met) and not failed,
+    }
+
+
+def kept_cells(results: Path, clips: list[str], chosen: argparse.Namespace, version: str) -> list[Cell]:
+    """Kept cells of one method, preset and settings: of this code version, else the newest, for each clip."""
+    newest: dict[str, Cell] = {}
+    for path in sorted(results.glob("*.json")):
+        cell = json.loads(path.read_text())
+        wanted = (cell["method"], cell["preset"], cell["settings"]) == (chosen.method, chosen.preset, chosen.set)
+        if wanted and (not clips or cell["clip"] in clips):
+            rank = (cell["version"] == version, cell["date"])
+            other = newest.get(cell["clip"])
+            if other is None or rank > (other["version"] == version, other["date"]):
+                newest[cell["clip"]] = cell
+    return [newest[clip] for clip in sorted(newest)]
+
+
+def show(cells: list[Cell], failed: list[str]) -> int:
+    """Print the table, a JSON line a clip and the last JSON line; the exit code is 1 when a clip failed."""
+    print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
+    for cell in cells:
+        print("| " + " | ".join(row(cell)) + " |")
+    for cell in cells:
+        print(json.dumps(line(cell)))
+    print(json.dumps(summary(cells, failed)))
+    return 1 if failed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="*", type=Path, help="videos; with --pool, names of clips (none: all)")
+    parser.add_argument("--method", default="gstalker")
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the method, name=value")
+    parser.add_argument("--out", type=Path, help="folder for portraits, avatars, videos and reports")
+    parser.add_argument("--speech", type=Path, default=SPEECH, help="sound to speak")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--consent", default="published clip, used for measuring")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of kept cells")
+    parser.add_argument("--pool", action="store_true", help="judge kept cells, compute nothing")
+    chosen = parser.parse_args(arguments)
+    version = code_version()
+    if chosen.pool:
+        return show(kept_cells(chosen.results, [clip.stem for clip in chosen.clips], chosen, version), [])
+    if not chosen.clips or chosen.out is None:
+        parser.error("expected CLIP... and --out DIR, or --pool")
+    for path in (chosen.speech, *chosen.clips):
+        if not path.is_file():
+            parser.error(f"`{path}` is not a file")
+    cells, failed = [], []
+    for clip in chosen.clips:
+        job = Job(
+            clip=clip,
+            method=chosen.method,
+            preset=chosen.preset,
+            settings=tuple(chosen.set),
+            version=version,
+            size=chosen.size,
+            consent=chosen.consent,
+            speech=chosen.speech,
+            folder=chosen.out,
+        )
+        try:
+            cells.append(fill(job, chosen.results))
+        except RuntimeError as error:
+            print(f"{clip.stem}: {error}", file=sys.stderr)
+            failed.append(clip.stem)
+    return show(cells, failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The linear baseline of lip motion: what ridge regression predicts from the same speech features.
+
+An avatar whose rendered lips correlate less with the true ones than this prediction has not learned to speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from talksplat.clock import STEPS_PER_FRAME
+
+SPECTRAL_LAGS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
+"""Frames: a spectrum is looked at every 40 ms up to 160 ms before and after."""
+EMBEDDING_LAGS = (-4, -2, 0, 2, 4)
+"""Frames: an embedding spans many frames by itself and is looked at every 80 ms."""
+PENALTIES = np.logspace(0, 6, 25)
+FOLDS = 5
+PURGED = 8
+"""Frames left out on either side of a held-out block, since their windows reach into it."""
+
+
+@dataclass(frozen=True)
+class LipBaseline:
+    """A fitted baseline."""
+
+    weights: Float64[np.ndarray, "inputs targets"]
+    bias: Float64[np.ndarray, " targets"]
+    penalties: Float64[np.ndarray, " targets"]
+    """Chosen by cross-validation, one for each target."""
+    spectral_channels: int
+
+    def predict(
+        self, features: Float[np.ndarray, "steps channels"], frames: Int64[np.ndarray, " batch"]
+    ) -> Float64[np.ndarray, "batch targets"]:
+        """Targets of ``frames``, from standardised features."""
+        return _inputs(features, frames, self.spectral_channels) @ self.weights + self.bias
+
+
+def fit_lip_baseline(
+    features: Float[np.ndarray, "steps channels"],
+    targets: Float[np.ndarray, "frames targets"],
+    train_frames: Int64[np.ndarray, " train"],
+    *,
+    spectral_channels: int,
+) -> LipBaseline:
+    """Fit by ridge regression on ``train_frames``; each target's penalty is chosen on them by blocks of time.
+
+    Args:
+        features: standardised, two steps a frame.
+        targets: mouth measures of every frame of the recording.
+        spectral_channels: how many of the first channels are a spectrum (:class:`SpeechEncoder`).
+    """
+    frames = np.sort(train_frames)
+    inputs = _inputs(features, frames, spectral_channels)
+    wanted = targets[frames].astype(np.float64)
+    errors = sum(
+        np.square(_ridge_path(inputs[kept], wanted[kept], inputs[held]) - wanted[held]).sum(axis=1)
+        for kept, held in _blocks(frames)
+    )
+    penalties = PENALTIES[np.argmin(errors, axis=0)]
+    weights, bias = _ridge(inputs, wanted, penalties)
+    return LipBaseline(weights=weights, bias=bias, penalties=penalties, spectral_channels=spectral_channels)
+
+
+def _inputs(
+    features: Float[np.ndarray, "steps channels"], frames: Int64[np.ndarray, " batch"], spectral_channels: int
+) -> Float64[np.ndarray, "batch inputs"]:
+    """The window of each frame: means of its two steps, at the lags of spectra and of embeddings; zeros outside."""
+    whole = features[: len(features) - len(features) % STEPS_PER_FRAME].astype(np.float64)
+    by_frame = whole.reshape(-1, STEPS_PER_FRAME, features.shape[1]).mean(axis=1)
+    margin = max(SPECTRAL_LAGS)
+    padded = np.pad(by_frame, ((margin, margin), (0, 0)))
+    spectral = [padded[frames + margin + lag, :spectral_channels] for lag in SPECTRAL_LAGS]
+    embedded = [padded[frames + margin + lag, spectral_channels:] for lag in EMBEDDING_LAGS]
+    return np.concatenate([*spectral, *embedded], axis=1)
+
+
+def _blocks(frames: Int64[np.ndarray, " train"]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit on and rows held out, for contiguous blocks; rows next to a block belong to neither."""
+    for held in np.array_split(np.arange(len(frames)), FOLDS):
+        if len(held) == 0:
+            continue
+        near = (frames >= frames[held[0]] - PURGED) & (frames <= frames[held[-1]] + PURGED)
+        if not near.all():
+            yield np.flatnonzero(~near), held
+
+
+def _ridge(
+    inputs: Float64[np.ndarray, "rows inputs"],
+    wanted: Float64[np.ndarray, "rows targets"],
+    penalties: Float64[np.ndarray, " targets"],
+) -> tuple[Float64[np.ndarray, "inputs targets"], Float64[np.ndarray, " targets"]]:
+    """Weights and bias with one penalty for each target; the bias is not penalised."""
+    center, mean = inputs.mean(axis=0), wanted.mean(axis=0)
+    left, strengths, right = np.linalg.svd(inputs - center, full_matrices=False)
+    projected = left.T @ (wanted - mean)
+    weights = right.T @ (projected * (strengths[:, None] / (strengths[:, None] ** 2 + penalties)))
+    return weights, mean - center @ weights
+
+
+def _ridge_path(
+    inputs: Float64[np.ndarray, "rows inputs"],
+    wanted: Float64[np.ndarray, "rows targets"],
+    held: Float64[np.ndarray, "others inputs"],
+) -> Float64[np.ndarray, "penalties others targets"]:
+    """Predictions for ``held`` under every penalty, from one decomposition."""
+    center, mean = inputs.mean(axis=0), wanted.mean(axis=0)
+    left, strengths, right = np.linalg.svd(inputs - center, full_matrices=False)
+    projected, shown = left.T @ (wanted - mean), (held - center) @ right.T
+    shrunk = strengths / (strengths**2 + PENALTIES[:, None])
+    return np.einsum("oi,pi,it->pot", shown, shrunk, projected, optimize=True) + mean
