@@ -51,9 +51,7 @@ def test_a_damaged_weight_is_a_problem(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     now = doctor.examine()
     assert named(now, "canonical-face")["state"] == "damaged"
-    assert [problem["message"] for problem in now["problems"]] == [
-        "pretrained file canonical_face_model.obj: damaged"
-    ]
+    assert [problem["message"] for problem in now["problems"]] == ["pretrained file canonical_face_model.obj: damaged"]
     assert "delete it" in now["problems"][0]["hint"]
 
 

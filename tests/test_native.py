@@ -36,7 +36,7 @@ def test_named_library_is_taken(monkeypatch: pytest.MonkeyPatch):
 
 def test_unknown_name_lists_what_runs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(native.CHOICE, "v9")
-    with pytest.raises(MissingNative, match="TALKSPLAT_NATIVE is 'v9'; this processor runs .*portable"):
+    with pytest.raises(MissingNative, match=r"TALKSPLAT_NATIVE is 'v9'; this processor runs .*portable"):
         native.library()
 
 

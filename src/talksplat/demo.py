@@ -39,6 +39,8 @@ class DemoConfig:
     device: Literal["cpu", "cuda"] = "cpu"
     size: int = 512
     """Edge of the pictures, pixels."""
+    seconds: float | None = None
+    """How long the synthetic speaker is filmed; None for all it has to say."""
     settings: tuple[str, ...] = ()
     """Settings of the method that differ from the preset, as name=value."""
 
@@ -72,9 +74,9 @@ def demonstrate(out: Path, config: DemoConfig, rasterizer: Rasterizer, reporter:
         seconds[stage] = round(time.perf_counter() - began, 1)
         return result
 
-    clip = config.video or timed("film", lambda: film_synthetic_speaker(out / "speaker.mp4", config.size, reporter))
+    clip = config.video or timed("film", lambda: film_synthetic_speaker(out / "speaker.mp4", config, reporter))
     audio = config.audio or synthetic_speech(out / "new-speech.wav")
-    portrait, avatar = out / "portrait", out / "speaker.avatar"
+    portrait, avatar = out / clip.stem, out / f"{clip.stem}.avatar"
     preparation = PrepareConfig(consent=config.consent or SYNTHETIC_CONSENT, size=config.size)
     options = TrainOptions(
         method=config.method, preset=config.preset, device=config.device, resume=True, settings=config.settings
@@ -87,12 +89,12 @@ def demonstrate(out: Path, config: DemoConfig, rasterizer: Rasterizer, reporter:
     return {"video": spoken.video, "preview": spoken.preview, "seconds": seconds, **figures}
 
 
-def film_synthetic_speaker(path: Path, size: int, reporter: Reporter) -> Path:
+def film_synthetic_speaker(path: Path, config: DemoConfig, reporter: Reporter) -> Path:
     """Write the video of the synthetic speaker, unless it is there already."""
     from talksplat.synthetic.speaker import SyntheticSpeaker
 
     if not path.is_file():
-        SyntheticSpeaker(voice=FILMED_VOICE, size=size).write_video(path, reporter)
+        SyntheticSpeaker(voice=FILMED_VOICE, size=config.size).write_video(path, reporter, config.seconds)
     return path
 
 

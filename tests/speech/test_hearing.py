@@ -90,7 +90,7 @@ def test_empty_and_broken_sound_is_refused_on_the_first_pass(tmp_path: Path) -> 
     sound = babble(1.0)
     sound[8000] = np.nan
     soundfile.write(tmp_path / "nan.wav", sound, 16_000, subtype="FLOAT")
-    with pytest.raises(UnsuitableSpeech, match="NaN or infinity at 0.500 s"):
+    with pytest.raises(UnsuitableSpeech, match=r"NaN or infinity at 0\.500 s"):
         Hearing.of(tmp_path / "nan.wav", MelEncoder(), QUIET)
     with pytest.raises(MissingInput):
         Hearing.of(tmp_path / "nobody.wav", MelEncoder(), QUIET)

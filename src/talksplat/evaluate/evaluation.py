@@ -52,7 +52,7 @@ LEAST_TESTED = 10
 class EvaluationOptions:
     """How thoroughly an avatar is evaluated."""
 
-    judged: int = 200
+    judged: int = 100
     """Most test frames whose pictures are compared, evenly spread; lips and head are read in all of them."""
     shown: int = 6
     """Frames of the contact sheet, from closed lips to the widest."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,12 @@ WARM_UP = 2
 """First drawn frames whose time is not counted: caches are filled in them."""
 TIMED = 25
 """Frames whose drawing is timed, with nothing else running."""
+JUDGING_THREADS = 2
+WAITING = 4
+"""Frames whose pictures wait to be read and judged."""
+
+Figures = dict[tuple[str, str, str], float]
+"""Figures of one frame by candidate, area and metric."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +78,57 @@ def observe(
     reporter: Reporter,
 ) -> tuple[Observations, Gallery]:
     """Draw, compare and read all that ``plan`` names; pictures are dropped as soon as they are judged."""
-    readings: dict[str, dict[int, Future[Points]]] = {}
-    judgments: dict[tuple[str, str, str], np.ndarray] = {}
-    gallery = Gallery()
     seconds = _drawing_times(painter, list(plan.drawn)[: WARM_UP + TIMED])
-    judged = frozenset(plan.judged)
-    for index in reporter.track(plan.drawn, "drawing and judging the test frames"):
-        pictures = {
-            TRUTH: recorded(index),
-            AVATAR: painter(index, Drive.SPEECH),
-            UNDEFORMED: painter(index, Drive.NOTHING),
-            NEAREST_POSE: recorded(plan.nearest_pose[index]),
-            NEAREST_SPEECH: recorded(plan.nearest_speech[index]),
-        }
-        for name, picture in pictures.items():
-            readings.setdefault(name, {})[index] = reader.read(picture)
-        if index in judged:
-            with torch.no_grad():
-                _judge(judgments, pictures, plan, index, judges)
-        if index in plan.shown:
-            gallery.add(Exhibit(index, plan.shown[index], pictures, plan.squares[index]["mouth"]))
-        _settle(readings)
-    silent = _silence(plan, painter, reader, gallery, reporter)
+    with _one_thread():
+        readings, judgments, gallery = _watch(plan, painter, recorded, judges, reader, reporter)
+        silent = _silence(plan, painter, reader, gallery, reporter)
     landmarks = {name: film(by_frame, plan.test) for name, by_frame in readings.items()}
     return Observations(landmarks, silent, judgments, seconds), gallery
+
+
+def _watch(
+    plan: Plan,
+    painter: Painter,
+    recorded: Callable[[int], Picture],
+    judges: dict[str, Judge],
+    reader: FaceReader,
+    reporter: Reporter,
+) -> tuple[dict[str, dict[int, Future[Points]]], dict[tuple[str, str, str], np.ndarray], Gallery]:
+    """Readings and judgments of every drawn frame, and the pictures that are kept."""
+    readings: dict[str, dict[int, Future[Points]]] = {}
+    judging: dict[int, Future[Figures]] = {}
+    gallery = Gallery()
+    judged = frozenset(plan.judged)
+    with ThreadPoolExecutor(JUDGING_THREADS) as threads:
+        for index in reporter.track(plan.drawn, "drawing and judging the test frames"):
+            pictures = {
+                TRUTH: recorded(index),
+                AVATAR: painter(index, Drive.SPEECH),
+                UNDEFORMED: painter(index, Drive.NOTHING),
+                NEAREST_POSE: recorded(plan.nearest_pose[index]),
+                NEAREST_SPEECH: recorded(plan.nearest_speech[index]),
+            }
+            for name, picture in pictures.items():
+                readings.setdefault(name, {})[index] = reader.read(picture)
+            if index in judged:
+                judging[index] = threads.submit(_judge, pictures, plan.squares[index], judges)
+            if index in plan.shown:
+                gallery.add(Exhibit(index, plan.shown[index], pictures, plan.squares[index]["mouth"]))
+            _settle(judging)
+            for by_frame in readings.values():
+                _settle(by_frame)
+    return readings, _by_figure(judging, plan.test), gallery
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One core for each of torch's operations: reading and judging share the others better than one operation does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _drawing_times(painter: Painter, frames: Sequence[int]) -> list[float]:
@@ -105,21 +140,25 @@ def _drawing_times(painter: Painter, frames: Sequence[int]) -> list[float]:
     return seconds[WARM_UP:] or seconds
 
 
-def _judge(
-    judgments: dict[tuple[str, str, str], np.ndarray],
-    pictures: dict[str, Picture],
-    plan: Plan,
-    index: int,
-    judges: dict[str, Judge],
-) -> None:
-    row = index - plan.test.start
-    for area, square in plan.squares[index].items():
+@torch.no_grad()
+def _judge(pictures: dict[str, Picture], squares: dict[str, Square], judges: dict[str, Judge]) -> Figures:
+    """Every figure of one frame."""
+    figures = {}
+    for area, square in squares.items():
         truth = _tensor(cut(pictures[TRUTH], square))
         for metric, judge in judges.items():
             compare = judge(truth)
             for candidate in (name for name in pictures if name != TRUTH):
-                series = judgments.setdefault((candidate, area, metric), np.full(len(plan.test), np.nan))
-                series[row] = compare(_tensor(cut(pictures[candidate], square)))
+                figures[candidate, area, metric] = compare(_tensor(cut(pictures[candidate], square)))
+    return figures
+
+
+def _by_figure(judging: dict[int, Future[Figures]], test: range) -> dict[tuple[str, str, str], np.ndarray]:
+    series: dict[tuple[str, str, str], np.ndarray] = {}
+    for index, future in judging.items():
+        for name, value in future.result().items():
+            series.setdefault(name, np.full(len(test), np.nan))[index - test.start] = value
+    return series
 
 
 def _silence(
@@ -135,11 +174,10 @@ def _silence(
     return film(readings, plan.silent)
 
 
-def _settle(readings: dict[str, dict[int, Future[Points]]], waiting: int = 8) -> None:
-    """Wait for the readings of all but the last ``waiting`` frames, so that few pictures are held in memory."""
-    for by_frame in readings.values():
-        for future in list(by_frame.values())[-waiting - 1 : -waiting]:
-            future.result()
+def _settle(work: Mapping[int, Future[Any]]) -> None:
+    """Wait for all but the last few frames' work, so that few pictures are held in memory."""
+    for index in list(work)[-WAITING - 1 : -WAITING]:
+        work[index].result()
 
 
 def _tensor(picture: Picture) -> Float[Tensor, "H W 3"]:

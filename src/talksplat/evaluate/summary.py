@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from jaxtyping import Float
 
@@ -56,9 +54,7 @@ def gains(judgments: Judgments, seed: int) -> list[Gain]:
 
 def openings(seen: Observations, linear: Series) -> dict[str, Series]:
     """Lip opening over the test part: true, of every candidate's pictures, and as the linear baseline predicts it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # A candidate without any face has no median eye distance.
-        found = {name: lip_opening(landmarks.astype(np.float64)) for name, landmarks in seen.landmarks.items()}
+    found = {name: lip_opening(landmarks.astype(np.float64)) for name, landmarks in seen.landmarks.items()}
     return {**found, LINEAR: np.where(np.isfinite(found[TRUTH]), linear, np.nan)}
 
 

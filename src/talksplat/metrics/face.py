@@ -25,17 +25,24 @@ def interocular(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
     return _distance(landmarks, *EYE_CORNERS)
 
 
+def typical_interocular(landmarks: Landmarks) -> float:
+    """The clip's median distance of the outer eye corners, pixels; NaN where no frame has a face."""
+    distances = interocular(landmarks)
+    known = distances[np.isfinite(distances)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
 def lip_opening(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
     """Distance of the inner lips (13-14) by the clip's median distance of the outer eye corners.
 
     The median, not the frame's own distance: a turned head must not open the mouth.
     """
-    return _distance(landmarks, 13, 14) / np.nanmedian(interocular(landmarks))
+    return _distance(landmarks, 13, 14) / typical_interocular(landmarks)
 
 
 def lip_width(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
     """Distance of the mouth's inner corners (78-308) by the clip's median distance of the outer eye corners."""
-    return _distance(landmarks, 78, 308) / np.nanmedian(interocular(landmarks))
+    return _distance(landmarks, 78, 308) / typical_interocular(landmarks)
 
 
 def mouth_distance(rendered: Landmarks, true: Landmarks) -> Float[np.ndarray, " T"]:
@@ -52,7 +59,7 @@ def mouth_distance(rendered: Landmarks, true: Landmarks) -> Float[np.ndarray, " 
 
 def relative_mouth_distance(rendered: Landmarks, true: Landmarks) -> Float[np.ndarray, " T"]:
     """:func:`mouth_distance` by the true clip's median distance of the outer eye corners, in percent of it."""
-    return 100 * mouth_distance(rendered, true) / np.nanmedian(interocular(true))
+    return 100 * mouth_distance(rendered, true) / typical_interocular(true)
 
 
 def _distance(landmarks: Landmarks, first: int, second: int) -> Float[np.ndarray, " T"]:

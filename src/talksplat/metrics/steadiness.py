@@ -34,7 +34,10 @@ def steadiness(landmarks: Landmarks) -> Steadiness:
 
 
 def relative_steadiness(rendered: Landmarks, true: Landmarks) -> Steadiness:
-    """The tremble that rendering adds: jitter of the rigid landmarks' error, pulse of the ratio of sizes."""
+    """The tremble of one against the other: jitter of the rigid landmarks' error, pulse of the ratio of sizes.
+
+    The tracker's own tremble is in it twice; only what exceeds that of two true films is the rendering's.
+    """
     drawn, recorded = rendered[:, RIGID, :2], true[:, RIGID, :2]
     return Steadiness(jitter=_jitter(drawn - recorded), pulse=_pulse(_size(drawn) / _size(recorded)))
 

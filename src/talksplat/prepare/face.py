@@ -30,6 +30,8 @@ LEAST_FOUND = 0.5
 """Of the frames of a clip, the part in which a face must be found."""
 DOMINANCE = 2.5
 """Area ratio from which the larger of two faces is the speaker: 1.6 times nearer to the camera than the other."""
+LEAST_TILE = 400
+"""Edge of the smallest squares that are searched, pixels: in them the smallest face worth preparing is a fifth."""
 COMPANY = 0.1
 """Two faces of like size are tolerated in up to this part of the frames."""
 
@@ -119,7 +121,8 @@ class FaceTracker:
         """
         height, width = picture.shape[:2]
         groups: list[list[Box]] = [[_box_around(near, height, width)]] if near else []
-        groups += [_tiles(height, width, min(height, width)), _tiles(height, width, min(height, width) // 2)]
+        edges = [min(height, width) // part for part in (1, 2, 4)]
+        groups += [_tiles(height, width, edge) for edge in edges if edge >= LEAST_TILE or edge == edges[0]]
         for boxes in groups:
             found = [face for box in boxes for face in self._detect_in(picture, box)]
             if found:

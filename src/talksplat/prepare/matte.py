@@ -130,56 +130,62 @@ def speaker_only(
 class GuidedFilter:
     """He et al.'s guided filter with a color guide (eq. 19-21), on the grid, applied at full size ("fast" form).
 
-    Carries coarse maps to the size of ``picture`` so that their steps follow its edges.
+    Carries coarse maps to the size of ``picture`` so that their steps follow its edges. It is linear and keeps
+    constants, so maps that sum to 1 still do.
     """
 
     def __init__(self, picture: Picture, *, radius: int = RADIUS, edge_variance: float = EDGE_VARIANCE) -> None:
-        self._radius = radius
-        self._full = picture.astype(np.float32) / 255
-        self._guide = coarse(picture).astype(np.float32) / 255
+        self._window = (2 * radius + 1,) * 2
+        self._full = _planes(picture)
+        self._guide = _planes(coarse(picture))
         self._mean = self._box(self._guide)
         self._inverse = self._inverse_covariance(edge_variance)
 
-    def refine(self, maps: Float32[np.ndarray, "256 256 C"]) -> Float32[np.ndarray, "H W C"]:
+    def refine(self, maps: Sequence[Float32[np.ndarray, "256 256"]]) -> Float32[np.ndarray, "C H W"]:
         """``maps`` at the picture's size."""
+        return np.stack([self._refine(values) for values in maps])
+
+    def _refine(self, values: np.ndarray) -> np.ndarray:
         import cv2
 
-        height, width = self._full.shape[:2]
-        refined = np.empty((height, width, maps.shape[2]), np.float32)
-        for channel in range(maps.shape[2]):
-            slopes, offset = self._coefficients(np.ascontiguousarray(maps[..., channel]))
-            line = cv2.resize(np.dstack([slopes, offset]), (width, height), interpolation=cv2.INTER_LINEAR)
-            refined[..., channel] = (line[..., :3] * self._full).sum(-1) + line[..., 3]
+        height, width = self._full[0].shape
+        slopes, offset = self._coefficients(values)
+        full = [cv2.resize(plane, (width, height)) for plane in (*slopes, offset)]
+        refined = full[3]
+        for slope, color in zip(full, self._full, strict=False):
+            refined += slope * color
         return refined
 
-    def _coefficients(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = self._box(values)
-        covariance = self._box(self._guide * values[..., None]) - self._mean * mean[..., None]
-        slopes = np.einsum("hwij,hwj->hwi", self._inverse, covariance)
-        offset = mean - (slopes * self._mean).sum(-1)
-        return self._box(slopes), self._box(offset)
+    def _coefficients(self, values: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Slopes and offset of ``values`` as a linear function of color in the window of every pixel (eq. 19, 20)."""
+        (mean,) = self._box([values])
+        products = self._box([color * values for color in self._guide])
+        covariance = [product - color * mean for product, color in zip(products, self._mean, strict=True)]
+        slopes = [sum(a * c for a, c in zip(row, covariance, strict=True)) for row in self._inverse]
+        offset = mean - sum(slope * color for slope, color in zip(slopes, self._mean, strict=True))
+        *slopes, offset = self._box([*slopes, offset])
+        return slopes, offset
 
-    def _inverse_covariance(self, edge_variance: float) -> Float32[np.ndarray, "256 256 3 3"]:
-        first, second = np.triu_indices(3)
-        products = self._box(np.ascontiguousarray(self._guide[..., first] * self._guide[..., second]))
-        products -= self._mean[..., first] * self._mean[..., second]
-        a, b, c, d, e, f = np.moveaxis(products, -1, 0)
-        a, d, f = a + edge_variance, d + edge_variance, f + edge_variance
-        adjugate = np.stack(
-            [d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b], -1
+    def _inverse_covariance(self, edge_variance: float) -> list[list[np.ndarray]]:
+        """The symmetric 3 x 3 inverse of every window's color covariance, regularized, by its adjugate."""
+        pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+        products = self._box([self._guide[i] * self._guide[j] for i, j in pairs])
+        a, b, c, d, e, f = (
+            product - self._mean[i] * self._mean[j] + (edge_variance if i == j else 0)
+            for product, (i, j) in zip(products, pairs, strict=True)
         )
-        determinant = a * adjugate[..., 0] + b * adjugate[..., 1] + c * adjugate[..., 2]
-        return (adjugate / determinant[..., None])[..., [[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
+        p, q, r = d * f - e * e, c * e - b * f, b * e - c * d
+        s, t, u = a * f - c * c, b * c - a * e, a * d - b * b
+        scale = 1 / (a * p + b * q + c * r)
+        p, q, r, s, t, u = (entry * scale for entry in (p, q, r, s, t, u))
+        return [[p, q, r], [q, s, t], [r, t, u]]
 
-    def _box(self, values: np.ndarray) -> np.ndarray:
+    def _box(self, planes: Sequence[np.ndarray]) -> list[np.ndarray]:
         import cv2
 
-        return _by_channels(values, lambda part: cv2.blur(part, (2 * self._radius + 1,) * 2))
+        return [cv2.blur(plane, self._window) for plane in planes]
 
 
-def _by_channels(values: np.ndarray, work: Any) -> np.ndarray:
-    """OpenCV's filters take any number of channels up to four."""
-    if values.ndim == 2 or values.shape[2] <= 4:
-        return work(values)
-    parts = [work(np.ascontiguousarray(values[..., i : i + 3])) for i in range(0, values.shape[2], 3)]
-    return np.concatenate(parts, -1)
+def _planes(picture: Picture) -> list[Float32[np.ndarray, "H W"]]:
+    """Channels of a picture in [0, 1]; separate planes are several times faster to work on."""
+    return [np.ascontiguousarray(picture[..., channel], np.float32) / 255 for channel in range(3)]

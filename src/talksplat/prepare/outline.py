@@ -24,7 +24,8 @@ RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 LEFT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 CORE = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 263, 347, 425, 434, 378, 152, 149, 214, 205, 118, 33)
 """Brows, cheeks and chin: what hair never covers but in strands."""
-CHEEKS = ((118, 50, 205, 36, 142, 126, 100), (347, 280, 425, 266, 371, 355, 329))
+FEATURES = (LIPS, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW)
+"""What is not skin."""
 BEARD = ((17, 84, 181, 149, 152, 378, 405, 314), (91, 181, 149, 150, 136, 214), (321, 405, 378, 379, 365, 434))
 """Chin and lower cheeks, where a beard grows."""
 HAIRLINE, CHIN, NOSE = 10, 152, 2

@@ -8,20 +8,34 @@ beyond doubt; so the same pixel gets the same name in every frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from talksplat.frame import Label
 from talksplat.prepare.matte import GRID
-from talksplat.prepare.outline import BEARD, CHEEKS, CORE, HAIRLINE, NOSE, OVAL, HeadFrame, below_jaw, filled, hull
+from talksplat.prepare.outline import (
+    CORE,
+    FEATURES,
+    HAIRLINE,
+    NOSE,
+    OVAL,
+    HeadFrame,
+    below_jaw,
+    filled,
+    hull,
+)
 
 PARTS = (Label.HAIR, Label.FACE, Label.NECK, Label.TORSO)
 HAIR, FACE, NECK, TORSO = range(4)
 
 BINS = 32
 """Bins of each axis of the color histograms (Lab)."""
+PATCH = 5
+"""Edge of the window in which a pixel's color is averaged and its texture measured, pixels of the grid."""
+GRAINS = 16
+"""Bins of the texture histograms: half octaves of the lightness's deviation in the window."""
 COLOR_BLUR = 1.2
 """Standard deviation of their smoothing, bins."""
 UNSEEN = 0.05
@@ -35,9 +49,21 @@ LAYOUT_BLUR = 0.15
 """Standard deviation of its smoothing, units."""
 SELDOM = 0.03
 """Least probability of any part at any place."""
-ROUNDS = 3
-BEARDED = 0.35
-"""Part of chin and cheeks that has the hair's colors from which there is a beard."""
+ROUNDS = 2
+LONG = 0.25
+"""Area of hair below the jaw line, square units, clip median, from which the hair is long."""
+SHORT_END = 0.35
+"""How far below the jaw line short hair may reach, units."""
+BESIDE = 0.5
+"""Distance from the face beyond which, over the jaw's level, a person is hair, units."""
+FOREHEAD = 0.4
+"""How far over MediaPipe's topmost landmark a high forehead may end, units."""
+SHOULDER = 1.6
+"""Distance from the middle beyond which, under the jaw's level, a person is clothed shoulder, units."""
+FRINGE = 0.1
+"""Width under which something of the hair's colors along the face's outline is the background's reflection, units."""
+STREAK = 0.18
+"""Width under which something of the skin's colors above the forehead is a shine on the hair, units."""
 FEWEST = 200
 """Pixels, over all sampled frames, from which a color model can be learned."""
 
@@ -46,9 +72,11 @@ FEWEST = 200
 class View:
     """One picture on the coarse grid with what the landmarks tell about it."""
 
-    bins: Int[np.ndarray, "256 256"]
-    """Histogram bin of every pixel's color."""
-    chroma: Float32[np.ndarray, "256 256 2"]
+    bins: Int32[np.ndarray, "256 256"]
+    """Histogram bin of every pixel's color, averaged over its neighbors."""
+    grain: Int32[np.ndarray, "256 256"]
+    """Histogram bin of its texture: hair is streaky where skin is smooth."""
+    chroma: Float32[np.ndarray, "2 256 256"]
     """a and b of Lab, 8 bit scale."""
     person: Float32[np.ndarray, "256 256"]
     classes: Float32[np.ndarray, "256 256 6"] | None
@@ -62,6 +90,9 @@ class View:
     """Distance below the jaw line, units."""
     oval: Bool[np.ndarray, "256 256"]
     core: Bool[np.ndarray, "256 256"]
+    """The part of the oval that is face even where its color is hair's."""
+    skin: Bool[np.ndarray, "256 256"]
+    """The core without brows, eyes and lips."""
 
     def level(self, landmark: int) -> float:
         """v of a landmark."""
@@ -75,15 +106,16 @@ def view_of(
     classes: Float32[np.ndarray, "256 256 6"] | None = None,
 ) -> View:
     """Prepare a coarse sRGB picture; ``landmarks`` in pixels of the grid."""
-    import cv2
-
-    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2Lab)
-    level = lab.astype(np.int32) * BINS // 256
+    mean, deviation = _patches(picture)
+    level = np.minimum(mean * (BINS / 256), BINS - 1).astype(np.int32)
     frame = HeadFrame.of(landmarks)
     places = frame.grid(GRID)
+    core = filled(hull(landmarks[list(CORE), :2]), GRID)
+    features = sum(filled(hull(landmarks[list(feature), :2]), GRID) for feature in FEATURES) > 0
     return View(
         bins=(level[..., 0] * BINS + level[..., 1]) * BINS + level[..., 2],
-        chroma=lab[..., 1:].astype(np.float32),
+        grain=np.clip(2 * np.log2(2 * deviation), 0, GRAINS - 1).astype(np.int32),
+        chroma=np.ascontiguousarray(mean[..., 1:].transpose(2, 0, 1)),
         person=person,
         classes=classes,
         landmarks=np.asarray(landmarks, np.float32),
@@ -91,8 +123,35 @@ def view_of(
         places=places,
         below=below_jaw(frame, landmarks, places),
         oval=filled(landmarks[list(OVAL), :2], GRID),
-        core=filled(hull(landmarks[list(CORE), :2]), GRID),
+        core=core,
+        skin=core & ~features,
     )
+
+
+def _patches(picture: UInt8[np.ndarray, "256 256 3"]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean Lab color and deviation of lightness around every pixel, of the evenest window that holds it.
+
+    Windows across an edge would show a texture that neither side has (Kuwahara et al. 1976).
+    """
+    import cv2
+
+    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2Lab).astype(np.float32)
+    mean = cv2.blur(lab, (PATCH, PATCH))
+    variance = cv2.blur(lab[..., 0] ** 2, (PATCH, PATCH)) - mean[..., 0] ** 2
+    reach = PATCH // 2
+    best, least = mean, variance
+    for down, right in ((reach, reach), (reach, -reach), (-reach, reach), (-reach, -reach)):
+        shifted = _shifted(variance, down, right)
+        evener = shifted < least
+        least = np.where(evener, shifted, least)
+        best = np.where(evener[..., None], _shifted(mean, down, right), best)
+    return best, np.sqrt(np.maximum(least, 0.25))
+
+
+def _shifted(values: np.ndarray, down: int, right: int) -> np.ndarray:
+    """``values`` moved, the border repeated."""
+    line = np.arange(GRID)
+    return values[np.clip(line - down, 0, GRID - 1)][:, np.clip(line - right, 0, GRID - 1)]
 
 
 @dataclass(frozen=True)
@@ -101,97 +160,169 @@ class PartModel:
 
     palette: Float32[np.ndarray, "4 32768"]
     """Log density of colors relative to the uniform one."""
+    texture: Float32[np.ndarray, "4 16"]
+    """Log density of textures relative to the even one."""
     layout: Float32[np.ndarray, "4 176 144"]
     """Log probability of the parts at places of the head's frame."""
-    bearded: bool
+    long_hair: bool
+    """Whether hair falls below the jaw: over the shoulders, beside the cheeks."""
 
-    def probabilities(self, view: View) -> Float32[np.ndarray, "256 256 4"]:
+    def probabilities(self, view: View) -> Float32[np.ndarray, "4 256 256"]:
         """Probability of each of :data:`PARTS`, given that a pixel shows the person."""
-        score = self.palette[:, view.bins] + _at_places(self.layout, view.frame)
-        score = np.ascontiguousarray(np.moveaxis(score, 0, -1))
+        score = self.palette[:, view.bins] + self.texture[:, view.grain] + _at_places(self.layout, view.frame)
         if view.classes is not None:
-            score = score + np.log(_parts_of_classes(view) + SELDOM)
-        score[~allowed(view, self.bearded)] = -np.inf
-        score -= score.max(-1, keepdims=True)
-        likely = np.exp(score)
-        likely /= likely.sum(-1, keepdims=True)
-        return _hair_of_scalp(view, likely, self.bearded)
+            score += np.log(_parts_of_classes(view, view.classes) + SELDOM)
+        score[~allowed(view, self.long_hair)] = -np.inf
+        score -= score.max(0)
+        likely = np.exp(score, out=score)
+        likely /= likely.sum(0)
+        return _rooted(view, likely)
 
 
 def learn_parts(views: Sequence[View]) -> PartModel:
     """The part model of a clip, from views of frames spread over it."""
-    seeds = [_seeds(view, _skin_of(views)) for view in views]
-    model = _maximize(views, seeds, bearded=False)
-    model = replace(model, bearded=_bearded(views, model))
+    looks = _first_looks(views)
+    hair = [_hair_seeds(view, looks) for view in views]
+    fallen = [part[view.below > 0].sum() / view.frame.unit**2 for view, part in zip(views, hair, strict=True)]
+    long_hair = bool(np.median(fallen) > LONG)
+    seeds = [_seeds(view, looks, part, long_hair) for view, part in zip(views, hair, strict=True)]
+    model = _maximize(views, seeds, long_hair)
     for _ in range(ROUNDS):
-        expected = [model.probabilities(view) * (view.person > 0.5)[..., None] for view in views]
-        model = _maximize(views, expected, bearded=model.bearded)
+        expected = [model.probabilities(view) * (view.person > 0.5) for view in views]
+        model = _maximize(views, expected, long_hair)
     return model
 
 
-def allowed(view: View, bearded: bool) -> Bool[np.ndarray, "256 256 4"]:
-    """Which parts the landmarks permit at a pixel; at least one everywhere."""
-    v = view.places[..., 1]
-    permitted = np.ones((GRID, GRID, 4), bool)
-    permitted[..., NECK] = (view.below > 0) & ~view.oval & (view.below < 1.6)
-    permitted[..., TORSO] = (view.below > 0) & ~view.oval
-    permitted[..., FACE] = (view.below <= 0.02) | view.oval
-    permitted[..., HAIR] = ~view.core
-    if bearded:
-        permitted[..., HAIR] &= ~(view.oval & (v > view.level(NOSE)))
+def allowed(view: View, long_hair: bool) -> Bool[np.ndarray, "4 256 256"]:
+    """Which parts the landmarks permit at a pixel."""
+    outside = ~view.oval
+    permitted = np.empty((4, GRID, GRID), bool)
+    permitted[NECK] = (view.below > 0) & outside & (view.below < 1.6)
+    permitted[TORSO] = (view.below > 0) & outside
+    permitted[FACE] = view.oval | (view.below <= 0.02)
+    permitted[HAIR] = ~view.core
+    if not long_hair:
+        permitted[HAIR] &= (view.below < SHORT_END) & ~(view.oval & (view.places[..., 1] > view.level(NOSE)))
     return permitted
 
 
-def _seeds(view: View, skin: tuple[np.ndarray, np.ndarray]) -> Float32[np.ndarray, "256 256 4"]:
-    """What can be named without knowing the clip's colors, with the parts' names of :data:`PARTS`."""
-    person, v, u = view.person > 0.9, view.places[..., 1], view.places[..., 0]
-    like_skin = _distance(view.chroma, *skin) < 3
-    permitted = allowed(view, bearded=False)
-    seeds = np.zeros((GRID, GRID, 4), bool)
-    seeds[..., FACE] = view.core
-    seeds[..., HAIR] = person & (v < view.level(HAIRLINE) - 0.1) & ~view.oval
-    seeds[..., NECK] = person & permitted[..., NECK] & like_skin & (view.below < 0.7) & (np.abs(u) < 0.8)
-    seeds[..., TORSO] = person & (view.below > 0.5) & ~like_skin & ~view.oval
-    return seeds.astype(np.float32)
+@dataclass(frozen=True)
+class _FirstLooks:
+    """Palettes and textures of what the landmarks show beyond doubt: skin of the face, throat, hair."""
+
+    palette: Float32[np.ndarray, "3 32768"]
+    texture: Float32[np.ndarray, "3 16"]
+
+    def hair_over_skin(self, view: View) -> Float32[np.ndarray, "256 256"]:
+        """Log odds that a pixel shows hair rather than skin, be it in the chin's shadow."""
+        skin, throat, hair = self.palette[:, view.bins] + self.texture[:, view.grain]
+        return hair - np.maximum(skin, throat)
 
 
-def _skin_of(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and inverse covariance of the cheeks' chroma."""
-    spots = [view.chroma[filled(hull(view.landmarks[list(c), :2]), GRID)] for view in views for c in CHEEKS]
-    chroma = np.concatenate(spots)
-    # Cheeks are evenly lit; the floor is the spread that shadow and blush add elsewhere.
-    return np.median(chroma, 0), np.linalg.inv(np.cov(chroma.T) + 9 * np.eye(2))
+def _first_looks(views: Sequence[View]) -> _FirstLooks:
+    regions = (lambda view: view.skin, _throat, _surely_hair)
+    colors, grains = np.zeros((3, BINS**3)), np.zeros((3, GRAINS))
+    for view in views:
+        for row, region in enumerate(regions):
+            inside = region(view)
+            colors[row] += np.bincount(view.bins[inside], minlength=BINS**3)
+            grains[row] += np.bincount(view.grain[inside], minlength=GRAINS)
+    return _FirstLooks(_palette(colors), _texture(grains))
 
 
-def _distance(chroma: np.ndarray, mean: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Mahalanobis distance."""
-    offset = chroma - mean
-    return np.sqrt(np.einsum("...i,ij,...j->...", offset, inverse, offset))
+def _surely_hair(view: View) -> Bool[np.ndarray, "256 256"]:
+    """What lies over the forehead, or beside the face farther out than ears (on a bald head this is skin)."""
+    import cv2
+
+    away = cv2.distanceTransform((~view.oval).astype(np.uint8), cv2.DIST_L2, 3) > BESIDE * view.frame.unit
+    above = view.places[..., 1] < view.level(HAIRLINE) - FOREHEAD
+    return (view.person > 0.9) & ~view.oval & (above | (away & (view.below < -0.1)))
 
 
-def _maximize(views: Sequence[View], expected: Sequence[np.ndarray], *, bearded: bool) -> PartModel:
+def _throat(view: View) -> Bool[np.ndarray, "256 256"]:
+    """What has the skin's chroma right under the chin."""
+    strip = (np.abs(view.places[..., 0]) < 0.35) & (view.below > 0) & (view.below < 0.5)
+    strip &= ~view.oval & (view.person > 0.9) & (_chroma_distance(view, view.skin) < 2.5)
+    return _reached(strip, view.below < 0.12)
+
+
+def _hair_seeds(view: View, looks: _FirstLooks) -> Bool[np.ndarray, "256 256"]:
+    """What looks like hair and hangs together with what surely is."""
+    inside = (view.person > 0.9) & allowed(view, long_hair=True)[HAIR]
+    odds = looks.hair_over_skin(view)
+    surely = _surely_hair(view) & (odds > -1)
+    hair = inside & (odds > 1) & (looks.palette[2, view.bins] > 0)
+    return _reached(_closed(hair | surely, 3) & inside, surely)
+
+
+def _seeds(view: View, looks: _FirstLooks, hair: np.ndarray, long_hair: bool) -> Float32[np.ndarray, "4 256 256"]:
+    """What can be named from the landmarks and the first looks."""
+    u = np.abs(view.places[..., 0])
+    person, permitted = view.person > 0.9, allowed(view, long_hair)
+    hair = hair & permitted[HAIR]
+    throat = person & permitted[NECK] & (_chroma_distance(view, view.skin) < 3) & ~hair & (view.below < 0.9) & (u < 0.9)
+    neck = _reached(throat, (view.below < 0.15) & (u < 0.5))
+    # Locks may be lighter than the scalp and the throat's sides darker: what goes on from them is no seed of clothes.
+    known = looks.palette[:, view.bins] > 0
+    familiar = known[1] | (known[2] & long_hair)
+    familiar = _reached((familiar & person & permitted[TORSO]) | hair | neck, hair | neck) & (u < SHOULDER)
+    torso = person & permitted[TORSO] & (view.below > 0.25) & ~familiar & ~neck
+    bare = person & permitted[FACE] & (looks.hair_over_skin(view) < -1) & ~hair
+    return np.stack([hair, view.skin | _reached(bare | view.core, view.core), neck, torso]).astype(np.float32)
+
+
+def _chroma_distance(view: View, region: np.ndarray) -> Float32[np.ndarray, "256 256"]:
+    """Mahalanobis distance of every pixel's chroma from that of a region of the same picture."""
+    chroma = view.chroma[:, region]
+    if chroma.shape[1] < 2:
+        return np.full((GRID, GRID), np.inf, np.float32)
+    a, b = view.chroma - np.median(chroma, 1)[:, None, None]
+    # The floor is the spread that shadow and blush add elsewhere.
+    inverse = np.linalg.inv(np.cov(chroma) + 4 * np.eye(2))
+    return np.sqrt(inverse[0, 0] * a * a + 2 * inverse[0, 1] * a * b + inverse[1, 1] * b * b).astype(np.float32)
+
+
+def _reached(region: np.ndarray, start: np.ndarray) -> Bool[np.ndarray, "256 256"]:
+    """The pieces of ``region`` that hold a pixel of ``start``."""
+    import cv2
+
+    count, pieces = cv2.connectedComponents(region.astype(np.uint8), connectivity=4)
+    kept = np.zeros(count, bool)
+    kept[pieces[region & start]] = True
+    return kept[pieces]
+
+
+def _maximize(views: Sequence[View], expected: Sequence[np.ndarray], long_hair: bool) -> PartModel:
     """Colors and places of the parts, given to what extent each pixel belongs to each."""
-    counts = np.zeros((4, BINS**3))
+    counts, grains = np.zeros((4, BINS**3)), np.zeros((4, GRAINS))
     places = np.zeros((4, *LAYOUT_SHAPE))
     for view, weight in zip(views, expected, strict=True):
         cells = _cells(view.places)
         for part in range(4):
-            flat = weight[..., part].ravel()
-            # A beard has the hair's colors: it must not teach the face's.
-            teaches = flat if part != FACE or not bearded else flat * ~_beard_region(view).ravel()
-            counts[part] += np.bincount(view.bins.ravel(), teaches, BINS**3)
-            places[part] += np.bincount(cells.ravel(), flat, np.prod(LAYOUT_SHAPE)).reshape(LAYOUT_SHAPE)
-    return PartModel(_palette(counts), _layout(places), bearded)
+            inside = np.flatnonzero(weight[part] > 0.02)
+            flat = weight[part].ravel()[inside]
+            places[part] += np.bincount(cells.ravel()[inside], flat, np.prod(LAYOUT_SHAPE)).reshape(LAYOUT_SHAPE)
+            # Only bare skin teaches the face's colors: a beard or a strand of hair has the hair's.
+            if part == FACE:
+                inside, flat = np.flatnonzero(view.skin), np.ones(int(view.skin.sum()))
+            counts[part] += np.bincount(view.bins.ravel()[inside], flat, BINS**3)
+            grains[part] += np.bincount(view.grain.ravel()[inside], flat, GRAINS)
+    return PartModel(_palette(counts), _texture(grains), _layout(places), long_hair)
 
 
-def _palette(counts: Float[np.ndarray, "4 bins"]) -> Float32[np.ndarray, "4 bins"]:
+def _palette(counts: Float[np.ndarray, "K bins"]) -> Float32[np.ndarray, "K bins"]:
     from scipy.ndimage import gaussian_filter
 
-    density = np.stack([gaussian_filter(part.reshape((BINS,) * 3), COLOR_BLUR).ravel() for part in counts])
+    density = np.stack([gaussian_filter(part.astype(np.float64).reshape((BINS,) * 3), COLOR_BLUR).ravel() for part in counts])
     total = density.sum(1, keepdims=True)
     # A part that is not there (a bald head's hair) has no colors: even ones, far below those of a part that is.
     density = np.where(total >= FEWEST, density / np.maximum(total, 1) * BINS**3, UNSEEN)
     return np.log((1 - UNSEEN) * density + UNSEEN).astype(np.float32)
+
+
+def _texture(counts: Float[np.ndarray, "K grains"]) -> Float32[np.ndarray, "K grains"]:
+    density = counts + counts.sum(1, keepdims=True) * (UNSEEN / GRAINS) + 1
+    return np.log(density / density.sum(1, keepdims=True) * GRAINS).astype(np.float32)
 
 
 def _layout(places: Float[np.ndarray, "4 rows columns"]) -> Float32[np.ndarray, "4 rows columns"]:
@@ -224,58 +355,67 @@ def _at_places(layout: np.ndarray, frame: HeadFrame) -> Float32[np.ndarray, "4 2
     return np.ascontiguousarray(warped.transpose(2, 0, 1))
 
 
-def _beard_region(view: View) -> Bool[np.ndarray, "256 256"]:
-    return view.oval & (view.places[..., 1] > view.level(NOSE))
+def _rooted(view: View, likely: Float32[np.ndarray, "4 256 256"]) -> Float32[np.ndarray, "4 256 256"]:
+    """Take parts away where they do not hang together with their root.
 
-
-def _bearded(views: Sequence[View], model: PartModel) -> bool:
-    """Whether chin and lower cheeks have the colors of the hair rather than those of the cheeks."""
-    hairy = total = 0
-    cheeks = np.zeros((1, BINS**3))
-    for view in views:
-        for spot in CHEEKS:
-            inside = filled(hull(view.landmarks[list(spot), :2]), GRID)
-            cheeks[0] += np.bincount(view.bins[inside], minlength=BINS**3)
-    skin = _palette(cheeks)[0]
-    for view in views:
-        for spot in BEARD:
-            inside = filled(hull(view.landmarks[list(spot), :2]), GRID)
-            bins = view.bins[inside]
-            hairy += int((model.palette[HAIR, bins] > skin[bins] + 1).sum())
-            total += int(inside.sum())
-    return hairy > BEARDED * max(total, 1)
-
-
-def _hair_of_scalp(view: View, likely: np.ndarray, bearded: bool) -> Float32[np.ndarray, "256 256 4"]:
-    """Take hair away where it does not hang together with the scalp: a dark suit is not hair, nor is a beard.
-
-    The way down from the scalp does not lead through the face. A beard's lower edge under the jaw goes to the face.
+    So a dark suit is not hair (it must hang together with the scalp, by a way that does not lead through the face),
+    a red tie is not neck, and shining streaks of hair are not face. Hair's colors right under the jaw are a beard's.
     """
+    inside = view.person > 0.4
+    hair = (likely[HAIR] > 0.5) & inside & ~view.core
+    neck = (likely[NECK] > 0.5) & inside
+    face = (likely[FACE] > 0.5) & inside
+    loose_hair = hair & ~_reached(hair, view.places[..., 1] < view.level(HAIRLINE) + 0.35)
+    loose_neck = neck & ~_reached(neck, view.below < 0.2)
+    torso = (likely[TORSO] > 0.5) & inside
+    loose_torso = torso & ~_reached(torso, _border())
+    shine = face & ~view.oval & (view.below < -1) & ~_reached(_opened(face | view.oval, STREAK * view.frame.unit), view.core)
+    fringe = _fringe(hair & ~loose_hair, face, FRINGE * view.frame.unit) & (view.below <= 0)
+    under = view.below > 0
+    beard = loose_hair & (view.below < 0.12)
+    result = likely.copy()
+    for part, loose in ((HAIR, loose_hair | fringe), (NECK, loose_neck), (FACE, shine), (TORSO, loose_torso)):
+        result[part, loose] = 0
+    result[FACE, beard | fringe] = 1
+    result[HAIR, shine] = 1
+    result[TORSO, loose_neck | (loose_hair & ~beard & under)] += 0.02
+    result[FACE, loose_hair & ~beard & ~under] += 0.02
+    result[NECK, loose_torso] += 0.02
+    return result / result.sum(0)
+
+
+def _fringe(region: np.ndarray, other: np.ndarray, width: float) -> Bool[np.ndarray, "256 256"]:
+    """Parts of ``region`` narrower than ``width`` along ``other`` and away from the wider parts."""
     import cv2
 
-    hairy = (likely[..., HAIR] > 0.5) & (view.person > 0.4) & ~view.core
-    count, pieces = cv2.connectedComponents(hairy.astype(np.uint8), connectivity=4)
-    scalp = hairy & (view.places[..., 1] < view.level(HAIRLINE) + 0.35)
-    grown = np.zeros(count, bool)
-    grown[np.unique(pieces[scalp])] = True
-    grown[0] = True
-    loose = ~grown[pieces]
-    if not loose.any():
-        return likely
-    result = likely.copy()
-    under_chin = loose & bearded & (view.below > 0) & (view.below < 0.25)
-    result[..., FACE] = np.where(under_chin, likely[..., FACE] + likely[..., HAIR], likely[..., FACE])
-    result[..., HAIR] = np.where(loose, 0, likely[..., HAIR])
-    empty = result.sum(-1) < 1e-3
-    result[..., TORSO] += empty & (view.below > 0)
-    result[..., FACE] += empty & (view.below <= 0)
-    return result / np.maximum(result.sum(-1, keepdims=True), 1e-6)
+    wide = _opened(region, width)
+    edge = 2 * round(width) + 1
+    near_wide, near_other = (cv2.dilate(part.astype(np.uint8), np.ones((edge, edge), np.uint8)) for part in (wide, other))
+    return region & ~near_wide.astype(bool) & near_other.astype(bool)
 
 
-def _parts_of_classes(view: View) -> Float32[np.ndarray, "256 256 4"]:
-    """The multi-class segmenter's classes as parts: its body skin is neck or, like clothes and things held, torso."""
-    if view.classes is None:
-        return np.full((GRID, GRID, 4), 0.25, np.float32)
-    hair, body, face, clothes, others = (view.classes[..., index] for index in range(1, 6))
-    parts = np.stack([hair, face + body * (view.below <= 0), body, clothes + others], -1)
-    return parts / np.maximum(parts.sum(-1, keepdims=True), 1e-6)
+def _closed(region: np.ndarray, width: float) -> Bool[np.ndarray, "256 256"]:
+    """The region with gaps narrower than ``width`` pixels."""
+    return ~_opened(~region, width)
+
+
+def _border() -> Bool[np.ndarray, "256 256"]:
+    border = np.ones((GRID, GRID), bool)
+    border[1:-1, 1:-1] = False
+    return border
+
+
+def _opened(region: np.ndarray, width: float) -> Bool[np.ndarray, "256 256"]:
+    """The region without parts narrower than ``width`` pixels."""
+    import cv2
+
+    edge = max(1, round(width))
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (edge, edge))
+    return cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_OPEN, disk).astype(bool)
+
+
+def _parts_of_classes(view: View, classes: Float32[np.ndarray, "256 256 6"]) -> Float32[np.ndarray, "4 256 256"]:
+    """The multi-class segmenter's classes as parts: its body skin is neck below the jaw, things held are torso."""
+    hair, body, face, clothes, others = np.moveaxis(classes[..., 1:], -1, 0)
+    parts = np.stack([hair, face + body * (view.below <= 0), body, clothes + others])
+    return parts / np.maximum(parts.sum(0), 1e-6)

@@ -30,7 +30,10 @@ def rasterize_on_cpu(gaussians: Gaussians, camera: Camera) -> Rendered:
     Raises:
         InvalidGaussians: a field holds NaN or infinity.
         MissingNative: the compiled part is not built.
+        ValueError: the Gaussians lie on another device, or their fields do not fit together.
     """
+    if gaussians.means.device.type != "cpu":
+        raise ValueError(f"the Gaussians lie on {gaussians.means.device}; expected the cpu")
     drawn = gaussians.map(lambda values: values.float().contiguous())
     channels = drawn.harmonics.shape[2]
     screen_means, layers = None, []
@@ -106,6 +109,8 @@ class _Picture(Function):
     def backward(ctx: Any, d_colors: Tensor, d_alpha: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         gradients = [torch.empty_like(tensor) for tensor in ctx.saved_tensors]
         means, quats, scales, opacities, harmonics, screen_means = gradients
-        targets = RasterGradients(*(address(g).value for g in (screen_means, means, quats, scales, opacities, harmonics)))
+        targets = RasterGradients(
+            *(address(g).value for g in (screen_means, means, quats, scales, opacities, harmonics))
+        )
         ctx.drawing.backward(d_colors.contiguous(), d_alpha.contiguous(), targets)
         return (*gradients, None)

@@ -13,16 +13,25 @@ BASES = (1, 4, 9, 16)
 """Numbers of spherical harmonics up to degrees 0 ... 3."""
 
 _idle: list[RasterContext] = []
-_lock = threading.Lock()
+_busy: list[RasterContext] = []  # Held here too, so that collecting a forgotten drawing cannot take its context along.
+_lock = threading.RLock()  # The garbage collector may end a drawing while this very thread begins another.
 
 
 def _reserved() -> RasterContext:
     """An idle context of the library in use, or a new one."""
     with _lock:
-        for place, context in enumerate(_idle):
-            if context.native is library():
-                return _idle.pop(place)
-    return RasterContext()
+        fitting = [context for context in _idle if context.native is library()]
+        context = fitting[0] if fitting else RasterContext()
+        if fitting:
+            _idle.remove(context)
+        _busy.append(context)
+        return context
+
+
+def _released(context: RasterContext) -> None:
+    with _lock:
+        _busy.remove(context)
+        _idle.append(context)
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,19 @@ class RasterInputs:
     scales: Any
     opacities: Any
     harmonics: Any
+
+
+def _checked_shape(inputs: RasterInputs) -> tuple[int, int]:
+    """Numbers of Gaussians and of harmonics; compiled code would read past the end of arrays that do not fit."""
+    count, bases, channels = inputs.harmonics.shape
+    if bases not in BASES or channels != 3:
+        raise ValueError(f"harmonics are N x {bases} x {channels}; expected N x (1, 4, 9 or 16) x 3")
+    expected = {"means": (count, 3), "quats": (count, 4), "scales": (count, 3), "opacities": (count,)}
+    for name, shape in expected.items():
+        found = tuple(getattr(inputs, name).shape)
+        if found != shape:
+            raise ValueError(f"{name} have shape {found}; expected {shape} for {count} rows of harmonics")
+    return count, bases
 
 
 class Drawing:
@@ -50,11 +72,9 @@ class Drawing:
         """``size`` is (height, width) in pixels.
 
         Raises:
-            ValueError: the harmonics are not N x (1, 4, 9 or 16) x 3, or the intrinsics have a skew.
+            ValueError: the arrays do not fit together, or the intrinsics have a skew.
         """
-        count, bases, channels = inputs.harmonics.shape
-        if bases not in BASES or channels != 3:
-            raise ValueError(f"harmonics are N x {bases} x {channels}; expected N x (1, 4, 9 or 16) x 3")
+        count, bases = _checked_shape(inputs)
         if intrinsics[0][1] != 0:
             raise ValueError(f"intrinsics have a skew of {intrinsics[0][1]}; expected square pixel axes")
         self._inputs = inputs  # Keeps the arrays alive for as long as their addresses are used.
@@ -67,10 +87,8 @@ class Drawing:
         self._context = _reserved()
 
     def __del__(self) -> None:
-        context = getattr(self, "_context", None)
-        if context is not None:
-            with _lock:
-                _idle.append(context)
+        if hasattr(self, "_context"):
+            _released(self._context)
 
     @property
     def arguments(self) -> RasterArguments:

@@ -58,11 +58,15 @@ def rasterize_on_cuda(gaussians: Gaussians, camera: Camera) -> Rendered:
     return Rendered(colors=colors, alpha=alpha, screen_means=screen_means)
 
 
+def _gsplat() -> Any:
+    import gsplat  # Absolute: the package of that name, never this file.
+
+    return gsplat
+
+
 def _project(gaussians: Gaussians, opacities: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Radii (N 2, zero when culled), centres (N 2), depths (N) and conics (N 3) on the screen."""
-    import gsplat  # pyright: ignore[reportMissingImports]
-
-    radii, centers, depths, conics, _ = gsplat.fully_fused_projection(
+    radii, centers, depths, conics, _ = _gsplat().fully_fused_projection(
         gaussians.means,
         None,
         gaussians.quats,
@@ -81,12 +85,11 @@ def _project(gaussians: Gaussians, opacities: Tensor, camera: Camera) -> tuple[T
 
 def _blend(camera: Camera, *fields: Tensor) -> tuple[Tensor, Tensor]:
     """Colours and alpha of projected Gaussians; their screen means are a node of the graph on the way."""
-    import gsplat  # pyright: ignore[reportMissingImports]
-
+    gsplat = _gsplat()
     radii, screen_means, depths, conics, colors, opacities = (field[None] for field in fields)
     across, down = -(-camera.width // TILE), -(-camera.height // TILE)
     _, crossings, numbers = gsplat.isect_tiles(screen_means, radii, depths, TILE, across, down)
-    starts: Any = gsplat.isect_offset_encode(crossings, 1, across, down)
+    starts = gsplat.isect_offset_encode(crossings, 1, across, down)
     picture, alpha = gsplat.rasterize_to_pixels(
         screen_means, conics, colors, opacities, camera.width, camera.height, TILE, starts, numbers
     )

@@ -26,10 +26,13 @@ class Rendered(TensorClass):
 class Rasterizer(Protocol):
     """Draws Gaussians as one camera sees them, by EWA splatting (3DGS, Sec. 4-6).
 
-    Differentiable in every field of the Gaussians and through ``screen_means``. Conventions of all backends:
-    0.3 px^2 added to the 2D covariance's diagonal, Gaussians nearer than 0.01 m culled, the Jacobian's
-    direction clamped at 1.3 times the half field of view, alpha at most 0.99 and left out below 1/255,
-    depth order by the camera-space z of the centre.
+    Differentiable in every field of the Gaussians. ``screen_means`` is a node of the graph between the means and the
+    picture: after ``screen_means.retain_grad()`` and the backward pass its ``grad`` is the loss's gradient in pixels.
+
+    Conventions of all backends: quaternions are normalized; 0.3 px^2 added to the 2D covariance's diagonal;
+    Gaussians nearer than 0.01 m culled; the Jacobian's direction clamped at 0.3 half fields of view beyond the
+    picture's sides (1.3 times the half field of view); alpha at most 0.99 and left out below 1/255; depth order by
+    the camera-space z of the centre.
 
     Raises:
         InvalidGaussians: a field holds NaN or infinity.

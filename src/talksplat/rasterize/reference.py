@@ -1,4 +1,4 @@
-"""The specification: every pixel of every Gaussian, in plain torch. Exact in float64, and differentiable by autograd."""
+"""The specification: every pixel of every Gaussian, in plain torch; exact in float64, differentiable by autograd."""
 
 import torch
 import torch.nn.functional as F
@@ -47,9 +47,7 @@ def rasterize_exactly(gaussians: Gaussians, camera: Camera) -> Rendered:
     )
 
 
-def screen_covariances(
-    gaussians: Gaussians, camera: Camera, seen: Float[Tensor, "N 3"]
-) -> Float[Tensor, "N 2 2"]:
+def screen_covariances(gaussians: Gaussians, camera: Camera, seen: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2 2"]:
     """Covariances in px^2 (EWA splatting; 3DGS, Eq. 5), blurred."""
     focal, center = camera.intrinsics.diagonal()[:2], camera.intrinsics[:2, 2]
     size = focal.new_tensor([camera.width, camera.height])

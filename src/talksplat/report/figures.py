@@ -115,7 +115,7 @@ class HeadScore:
     rendered: Steadiness
     true: Steadiness
     added: Steadiness
-    """What rendering adds: of the error of landmarks, and of the ratio of sizes."""
+    """Jitter of the landmarks' error and pulse of the ratio of sizes; the tracker's own tremble is in it twice."""
 
 
 @dataclass(frozen=True)

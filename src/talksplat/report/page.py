@@ -200,7 +200,7 @@ def _head_and_silence(report: EvaluationReport, gallery: Gallery) -> str:
     head, silence = report.head, report.silence
     rows = "".join(
         f"<tr><td>{name}</td><td>{number(value.jitter)}</td><td>{number(value.pulse)}</td></tr>"
-        for name, value in (("rendered", head.rendered), ("true", head.true), ("added by rendering", head.added))
+        for name, value in (("rendered", head.rendered), ("true", head.true), ("of their difference", head.added))
     )
     mouths = "".join(f'<img src="{data_uri(picture, 160, 90)}" alt="mouth in silence">' for picture in gallery.silent)
     return (

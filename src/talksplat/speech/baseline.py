@@ -57,13 +57,31 @@ def fit_lip_baseline(
     frames = np.sort(train_frames)
     inputs = _inputs(features, frames, spectral_channels)
     wanted = targets[frames].astype(np.float64)
-    errors = sum(
-        np.square(_ridge_path(inputs[kept], wanted[kept], inputs[held]) - wanted[held]).sum(axis=1)
-        for kept, held in _blocks(frames)
-    )
-    penalties = PENALTIES[np.argmin(errors, axis=0)]
+    penalties = PENALTIES[np.argmax(_cross_validated(inputs, wanted, frames), axis=0)]
     weights, bias = _ridge(inputs, wanted, penalties)
     return LipBaseline(weights=weights, bias=bias, penalties=penalties, spectral_channels=spectral_channels)
+
+
+def _cross_validated(
+    inputs: Float64[np.ndarray, "rows inputs"],
+    wanted: Float64[np.ndarray, "rows targets"],
+    frames: Int64[np.ndarray, " rows"],
+) -> Float64[np.ndarray, "penalties targets"]:
+    """Correlation within blocks held out, pooled over the blocks, under every penalty.
+
+    Correlation is what the baseline is for, and unlike the squared error it does not mind that a mouth is, say,
+    more open on average in one block than in the others.
+    """
+    shape = len(PENALTIES), wanted.shape[1]
+    together, predicted, true = np.zeros(shape), np.full(shape, 1e-12), np.full(shape, 1e-12)
+    for kept, held in _blocks(frames):
+        guess = _ridge_path(inputs[kept], wanted[kept], inputs[held])
+        guess = guess - guess.mean(axis=1, keepdims=True)
+        truth = wanted[held] - wanted[held].mean(axis=0)
+        together += (guess * truth).sum(axis=1)
+        predicted += np.square(guess).sum(axis=1)
+        true += np.square(truth).sum(axis=0)
+    return together / np.sqrt(predicted * true)
 
 
 def _inputs(
@@ -96,9 +114,9 @@ def _ridge(
 ) -> tuple[Float64[np.ndarray, "inputs targets"], Float64[np.ndarray, " targets"]]:
     """Weights and bias with one penalty for each target; the bias is not penalised."""
     center, mean = inputs.mean(axis=0), wanted.mean(axis=0)
-    left, strengths, right = np.linalg.svd(inputs - center, full_matrices=False)
-    projected = left.T @ (wanted - mean)
-    weights = right.T @ (projected * (strengths[:, None] / (strengths[:, None] ** 2 + penalties)))
+    axes, strengths = _principal_axes(inputs - center)
+    projected = axes.T @ ((inputs - center).T @ (wanted - mean))
+    weights = axes @ (projected / (strengths[:, None] + penalties))
     return weights, mean - center @ weights
 
 
@@ -109,7 +127,19 @@ def _ridge_path(
 ) -> Float64[np.ndarray, "penalties others targets"]:
     """Predictions for ``held`` under every penalty, from one decomposition."""
     center, mean = inputs.mean(axis=0), wanted.mean(axis=0)
-    left, strengths, right = np.linalg.svd(inputs - center, full_matrices=False)
-    projected, shown = left.T @ (wanted - mean), (held - center) @ right.T
-    shrunk = strengths / (strengths**2 + PENALTIES[:, None])
-    return np.einsum("oi,pi,it->pot", shown, shrunk, projected, optimize=True) + mean
+    axes, strengths = _principal_axes(inputs - center)
+    projected, shown = axes.T @ ((inputs - center).T @ (wanted - mean)), (held - center) @ axes
+    return np.stack([shown @ (projected / (strengths[:, None] + penalty)) + mean for penalty in PENALTIES])
+
+
+def _principal_axes(
+    centered: Float64[np.ndarray, "rows inputs"],
+) -> tuple[Float64[np.ndarray, "inputs axes"], Float64[np.ndarray, " axes"]]:
+    """Orthonormal axes of the row space and the squared singular values, from the smaller of the two products."""
+    rows, inputs = centered.shape
+    if rows > inputs:
+        strengths, axes = np.linalg.eigh(centered.T @ centered)
+        return axes, np.maximum(strengths, 0.0)
+    strengths, left = np.linalg.eigh(centered @ centered.T)
+    kept = strengths > 1e-9 * max(strengths[-1], 1e-30)
+    return centered.T @ left[:, kept] / np.sqrt(strengths[kept]), strengths[kept]

@@ -58,7 +58,7 @@ class SpeechEncoder(Protocol):
         ...
 
     def encode_chunks(
-        self, chunks: Iterable[Float32[np.ndarray, " samples"]]
+        self, chunks: Iterable[Float32[np.ndarray, "_"]]
     ) -> Iterator[Float32[np.ndarray, "steps channels"]]:
         """The same features, block by block as the sound comes in.
 
@@ -83,7 +83,7 @@ class BlockEncoder(ABC):
         return np.concatenate(list(self.encode_chunks([samples])))
 
     def encode_chunks(
-        self, chunks: Iterable[Float32[np.ndarray, " samples"]]
+        self, chunks: Iterable[Float32[np.ndarray, "_"]]
     ) -> Iterator[Float32[np.ndarray, "steps channels"]]:
         """See :meth:`SpeechEncoder.encode_chunks`."""
         for block in blocks_with_margins(chunks, self.lookbehind, self.lookahead):
@@ -215,7 +215,7 @@ def find_encoder(name: str, threads: int | None = None) -> SpeechEncoder:
 
 
 def blocks_with_margins(
-    chunks: Iterable[Float32[np.ndarray, " samples"]], before: int, after: int
+    chunks: Iterable[Float32[np.ndarray, "_"]], before: int, after: int
 ) -> Iterator[Float32[np.ndarray, " samples"]]:
     """Cut sound into blocks of :data:`BLOCK_FRAMES` whole frames, with ``before`` and ``after`` samples around them.
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from talksplat.clock import SAMPLES_PER_FRAME, SAMPLES_PER_STEP, STEPS_PER_FRAME, frames_covering
+from talksplat.clock import SAMPLE_RATE, SAMPLES_PER_FRAME, SAMPLES_PER_STEP, STEPS_PER_FRAME, frames_covering
 
 WINDOW = SAMPLES_PER_FRAME
 """Samples whose energy stands for a step: 40 ms centred on it."""
@@ -28,6 +28,8 @@ REACH = len(RAMP) // 2
 """Steps that a pause is shortened by at either end, so that the ramp ends where speech begins."""
 LOOKAHEAD_STEPS = 2 * REACH + SHORTEST_PAUSE - 1
 """Steps after a step that its gate depends on: 13, which is 260 ms."""
+HUM_HERTZ = 120.0
+"""What lies below is rumble and mains hum, not speech."""
 INAUDIBLE = -60.0
 """Decibels of full scale: a recording whose loudest parts stay below holds no speech."""
 DIGITAL_SILENCE = -100.0
@@ -41,7 +43,7 @@ HYSTERESIS = 4.0
 
 @dataclass(frozen=True)
 class SoundLevel:
-    """How loud a recording's speech and its background are, decibels of full scale."""
+    """How loud a recording's speech and its background are, decibels of full scale without hum."""
 
     speech: float
     """95th percentile of the energy of steps."""
@@ -81,16 +83,21 @@ class LevelMeter:
 
 
 class StepEnergies:
-    """Energy of every 50 Hz step, from sound that comes in chunks."""
+    """Energy of every 50 Hz step, from sound that comes in chunks; hum is filtered out."""
 
     def __init__(self) -> None:
         self._held = np.zeros(MARGIN, dtype=np.float32)
         self._samples = 0
+        self._filter, self._state = _hum_filter()
 
     def push(self, samples: Float32[np.ndarray, " samples"]) -> Float[np.ndarray, " steps"]:
         """Decibels of full scale of the steps that are complete with these samples."""
+        from scipy.signal import sosfilt
+
         self._samples += len(samples)
-        self._held = np.concatenate([self._held, samples])
+        if len(samples):
+            filtered, self._state = sosfilt(self._filter, samples.astype(np.float64), zi=self._state)
+            self._held = np.concatenate([self._held, filtered.astype(np.float32)])
         steps = max(0, (len(self._held) - WINDOW) // SAMPLES_PER_STEP + 1)
         energies = self._measured(steps)
         self._held = self._held[steps * SAMPLES_PER_STEP :]
@@ -157,7 +164,15 @@ class SilenceGate:
         return gate[LOOKAHEAD_STEPS : LOOKAHEAD_STEPS + steps].astype(np.float32)
 
 
-def measure_level(chunks: Iterable[Float32[np.ndarray, " samples"]]) -> SoundLevel:
+def _hum_filter() -> tuple[np.ndarray, np.ndarray]:
+    """Sections and initial state of a second-order Butterworth high-pass."""
+    from scipy.signal import butter
+
+    sections = np.asarray(butter(2, HUM_HERTZ, btype="highpass", fs=SAMPLE_RATE, output="sos"))
+    return sections, np.zeros((len(sections), 2))
+
+
+def measure_level(chunks: Iterable[Float32[np.ndarray, "_"]]) -> SoundLevel:
     """The level of a whole recording (16 kHz mono)."""
     meter = LevelMeter()
     for chunk in chunks:

@@ -35,7 +35,7 @@ def background(size: int, seed: int, palette: Palette) -> Picture:
     canvas = _Canvas(size, palette.wall)
     light = 1.10 - 0.42 * canvas.x - 0.18 * canvas.y
     slant = canvas.x + 0.35 * canvas.y
-    light += 0.10 / (1 + np.exp((np.abs(slant - 0.33) - 0.10) / 0.02)) * (canvas.y < 0.8)
+    light += 0.10 / (1 + np.exp((np.abs(slant - 0.33) - 0.10) / 0.02))
     canvas.picture *= light[..., None]
     _hang_picture(canvas)
     _put_up_shelf(canvas, rng)
@@ -65,12 +65,22 @@ def _put_up_shelf(canvas: _Canvas, rng: np.random.Generator) -> None:
     board = 0.335
     canvas.paint((0.2, 0.17, 0.15), 0.4 * canvas.box(0.735, board, 1.05, board + 0.065, soft=0.04))
     left = 0.755
-    colors = ((0.62, 0.25, 0.20), (0.80, 0.70, 0.48), (0.20, 0.32, 0.42), (0.36, 0.42, 0.30), (0.72, 0.46, 0.26), (0.5, 0.5, 0.52))
+    colors = (
+        (0.62, 0.25, 0.20),
+        (0.80, 0.70, 0.48),
+        (0.20, 0.32, 0.42),
+        (0.36, 0.42, 0.30),
+        (0.72, 0.46, 0.26),
+        (0.5, 0.5, 0.52),
+    )
     for number in range(6):
         width, height = rng.uniform(0.015, 0.027), rng.uniform(0.105, 0.16)
         share = canvas.box(left, board - height, left + width, board, soft=0.003)
         canvas.paint(colors[(number * 5 + 1) % 6], share)
-        canvas.paint((0.92, 0.88, 0.78), 0.6 * canvas.box(left + 0.004, board - 0.8 * height, left + width - 0.004, board - 0.72 * height))
+        canvas.paint(
+            (0.92, 0.88, 0.78),
+            0.6 * canvas.box(left + 0.004, board - 0.8 * height, left + width - 0.004, board - 0.72 * height),
+        )
         canvas.paint((0.1, 0.08, 0.07), 0.35 * canvas.box(left + width - 0.003, board - height, left + width, board))
         left += width + 0.001
     canvas.paint((0.82, 0.78, 0.72), canvas.box(0.925, board - 0.055, 0.985, board))

@@ -9,7 +9,7 @@ from talksplat.frame import Label
 from talksplat.synthetic.mesh import Part, grid_triangles
 
 RINGS, SPOKES = 22, 56
-PLACE = np.array([7.35, 0.75, -3.5])
+PLACE = np.array([7.35, 0.55, -3.7])
 """Where the left ear's middle meets the head."""
 FLARE, LEAN = 0.50, 0.18
 """Radians that the ear stands off the head, and leans back."""
@@ -18,7 +18,7 @@ FLARE, LEAN = 0.50, 0.18
 def _outline(angle: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S 2"]:
     """The rim in the ear's plate (towards the back, up): broad above, a lobe below."""
     up, back = np.sin(angle), np.cos(angle)
-    breadth = 1.62 + 0.42 * np.clip(up, 0, 1) - 0.50 * np.clip(-up, 0, 1) ** 1.5
+    breadth = 1.62 + 0.42 * np.clip(up, 0, 1) - 0.28 * np.clip(-up, 0, 1) ** 2
     breadth = np.where(back < 0, 0.72 * breadth, breadth)
     height = np.where(up > 0, 2.95, 2.95 - 0.25 * np.abs(back))
     return np.stack([breadth * back, height * up], -1)
@@ -36,7 +36,7 @@ def _relief(share: Float[np.ndarray, "*S"], angle: Float[np.ndarray, "*S"]) -> F
     flap = np.exp(-((np.angle(np.exp(1j * (angle - np.pi - 0.15))) / 0.45) ** 2))
     relief = 0.34 * rim * bump(0.9, 0.10) + 0.30 * inner * bump(0.58, 0.12) + 0.34 * flap * bump(0.62, 0.2)
     lobe = 0.16 * np.clip(-up - 0.55, 0, 1) / 0.45 * bump(0.75, 0.35)
-    return relief + lobe + 0.25 * share**2 - 0.85 * bump(0.0, 0.36) * (1 - 0.3 * flap)
+    return relief + lobe + 0.25 * share**2 - 0.60 * bump(0.0, 0.36) * (1 - 0.3 * flap)
 
 
 def ear(side: int) -> Part:

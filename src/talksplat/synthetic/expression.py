@@ -14,7 +14,6 @@ from talksplat.synthetic.face import (
     EYE_CORNERS,
     EYE_RADIUS,
     JAW_AXIS,
-    LANDMARKS,
     LID_FOLDS,
     LID_THICKNESS,
     LOWER_INNER,
@@ -102,7 +101,7 @@ def _jaw_weights() -> Float[np.ndarray, " 468"]:
     rim = {152: 1, 148: 1, 176: 1, 149: 0.97, 150: 0.92, 136: 0.82, 172: 0.62, 58: 0.4, 132: 0.2, 93: 0.06, 234: 0}
     mirrored = {377: 148, 400: 176, 378: 149, 379: 150, 365: 136, 397: 172, 288: 58, 361: 132, 323: 93, 454: 234}
     values = {**rim, **{left: rim[right] for left, right in mirrored.items()}}
-    values |= {v: 1.0 for v in (175, 199, 200, 18, 83, 313, 201, 421, 208, 428)}
+    values |= dict.fromkeys((175, 199, 200, 18, 83, 313, 201, 421, 208, 428), 1.0)
     corner = 0.36
 
     def profile(x, along, ring, side):
@@ -135,7 +134,9 @@ def _lip_fields() -> dict[str, Float[np.ndarray, "468 3"]]:
         return [0, -0.55 * middle(along) if side < 0 else 0, 0.06 * middle(along)]
 
     def under(x, along, ring, side):
-        return [0, (0.34 - 0.04 * ring) * middle(along), (-0.42 + 0.1 * ring) * middle(along)] if side < 0 else [0, 0, 0]
+        return (
+            [0, (0.34 - 0.04 * ring) * middle(along), (-0.42 + 0.1 * ring) * middle(along)] if side < 0 else [0, 0, 0]
+        )
 
     def together(x, along, ring, side):
         return [0.02 * x, -0.06 * side * ring * (0.4 + 0.6 * middle(along)), -0.05 - 0.03 * ring]
@@ -168,18 +169,17 @@ def _brow_fields() -> dict[str, Float[np.ndarray, "468 3"]]:
     return {"brows": spreading().field({**still, **raised}), "frown": spreading().field({**still, **drawn})}
 
 
-def _lid_field() -> Float[np.ndarray, "468 3"]:
+def _lid_field(neutral: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "468 3"]:
     """A closed lid: both rims meet on one line near the lower lid."""
-    rest = face_topology().vertices
     handles = {}
     for upper, lower, fold, corners in zip(UPPER_LIDS, LOWER_LIDS, LID_FOLDS, EYE_CORNERS, strict=True):
         handles |= {vertex: np.zeros(3) for vertex in corners}
         for above, below, crease in zip(upper, lower, fold, strict=True):
-            meeting = 0.22 * rest[above] + 0.78 * rest[below]
-            handles[above], handles[below] = meeting - rest[above], meeting - rest[below]
-            handles[crease] = 0.45 * (meeting - rest[above])
+            meeting = 0.22 * neutral[above] + 0.78 * neutral[below]
+            handles[above], handles[below] = meeting - neutral[above], meeting - neutral[below]
+            handles[crease] = 0.45 * (meeting - neutral[above])
     near = [v for row in (*UPPER_LIDS, *LID_FOLDS) for v in row]
-    distance = np.linalg.norm(rest[:, None, :2] - rest[near][None, :, :2], axis=-1).min(1)
+    distance = np.linalg.norm(neutral[:, None, :2] - neutral[near][None, :, :2], axis=-1).min(1)
     still = {int(v): np.zeros(3) for v in np.flatnonzero(distance > 0.95)}
     return spreading().field({**still, **handles})
 
@@ -238,7 +238,7 @@ def _neutral() -> Float[np.ndarray, "468 3"]:
     for upper, lower in zip(UPPER_LIDS, LOWER_LIDS, strict=True):
         for order, (above, below) in enumerate(zip(upper, lower, strict=True)):
             bulge = np.sin(np.pi * (order + 1) / 8)
-            lift[above], lift[below] = np.array([0, 0.25 * bulge, 0.03]), np.array([0, -0.10 * bulge, 0.0])
+            lift[above], lift[below] = np.array([0, 0.20 * bulge, 0.03]), np.array([0, -0.10 * bulge, 0.0])
     near = [v for v in lift]
     distance = np.linalg.norm(rest[:, None] - rest[near][None], axis=-1).min(1)
     still = {int(v): np.zeros(3) for v in np.flatnonzero(distance > 0.9)}
@@ -254,7 +254,6 @@ def face_rig() -> FaceRig:
     away = np.linalg.norm(rest[:, :2] - (0, -4.2), axis=1)
     fixed = sorted({*np.flatnonzero(away > 3.4).tolist(), *outer, UPPER_INNER[0], UPPER_INNER[-1]} - set(rims))
     sealing = spreading().weights(rims + fixed)[:, : len(rims)]
-    linear = {**_lip_fields(), **_brow_fields(), "blink": _lid_field()}
-    return FaceRig(neutral=_neutral(), jaw=_jaw_weights(), linear=linear, sealing=sealing)
-
-
+    neutral = _neutral()
+    linear = {**_lip_fields(), **_brow_fields(), "blink": _lid_field(neutral)}
+    return FaceRig(neutral=neutral, jaw=_jaw_weights(), linear=linear, sealing=sealing)

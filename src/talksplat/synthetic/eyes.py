@@ -20,7 +20,7 @@ def eyeball(eye: int) -> Part:
         WIDEST * np.linspace(0.004, 1, ROWS) ** 1.1, np.linspace(0, 2 * np.pi, COLUMNS, False), indexing="ij"
     )
     ball = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1)
-    cornea = 1 + 0.035 * np.exp(-((polar / 0.36) ** 4))
+    cornea = 1 + 0.025 * np.exp(-((polar / 0.36) ** 4))
     triangles = grid_triangles(ROWS, COLUMNS, closed=True)
     return Part(
         vertices=(EYE_CENTERS[eye] + EYE_RADIUS * ball * cornea[..., None]).reshape(-1, 3),
@@ -28,8 +28,8 @@ def eyeball(eye: int) -> Part:
         texture=np.stack([0.5 + polar / 4 * np.cos(around), 0.5 - polar / 4 * np.sin(around)], -1).reshape(-1, 2),
         page="eye",
         labels=Part.uniform(triangles, Label.FACE),
-        gloss=1.6,
-        sharpness=220,
+        gloss=4.0,
+        sharpness=150,
     )
 
 

@@ -38,7 +38,7 @@ BROWS = (((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)), ((300, 293, 334, 296, 3
 """Upper and lower edge from the temple to the nose, right brow then left."""
 EYE_CENTERS = np.array([[-3.15, 2.62, 2.40], [3.15, 2.62, 2.40]])
 EYE_RADIUS = 1.48
-LID_THICKNESS = 0.05
+LID_THICKNESS = 0.085
 JAW_AXIS = np.array([0.0, -2.0, -4.0])
 """A point of the axis, along x, about which the jaw turns."""
 
@@ -69,9 +69,7 @@ def face_topology() -> FaceTopology:
     texture[pairs[..., 0]] = coordinates[pairs[..., 1]] * (1, -1) + (0, 1)
     triangles = pairs[..., 0]
     rims = [set(UPPER_INNER + LOWER_INNER)]
-    rims += [
-        set(up + low + ends) for up, low, ends in zip(UPPER_LIDS, LOWER_LIDS, EYE_CORNERS, strict=True)
-    ]
+    rims += [set(up + low + ends) for up, low, ends in zip(UPPER_LIDS, LOWER_LIDS, EYE_CORNERS, strict=True)]
     filling = np.any([np.isin(triangles, list(rim)).all(1) for rim in rims], axis=0)
     triangles = triangles[~filling]
     lip_vertices = sorted({v for ring in (UPPER_INNER, LOWER_INNER, *UPPER_RINGS, *LOWER_RINGS) for v in ring})

@@ -15,7 +15,20 @@ WHORL = np.array([-0.12, 0.80, -0.59])
 """Direction of the crown's whorl from the middle of the skull (in its scaled axes)."""
 # Hairline around the vertical axis: azimuth (0 front, 180 back, degrees) and angle down from the top.
 HAIRLINE = np.array(
-    [(0, 56), (18, 56), (34, 57), (48, 62), (60, 75), (69, 93), (76, 107), (82, 108), (89, 93), (99, 84), (112, 98)]
+    [
+        (0, 56),
+        (18, 56),
+        (34, 57),
+        (48, 62),
+        (58, 76),
+        (65, 95),
+        (70, 107),
+        (76, 107),
+        (81, 92),
+        (88, 82),
+        (100, 82),
+        (112, 98),
+    ]
     + [(124, 120), (140, 137), (160, 142), (180, 143)],
     dtype=float,
 )
@@ -70,20 +83,22 @@ def hair(layer: int, seed: int) -> Part:
     """The under (0) or upper (1) layer. v runs from the whorl to the tips, u around it."""
     rng = np.random.default_rng((seed, layer, 11))
     around = 2 * np.pi * (np.arange(STRANDS) + 0.5) / STRANDS - np.pi
-    across, shade = _locks(rng, (58, 40)[layer])
-    ahead = np.clip(np.cos(around), 0, 1) ** 1.5  # strands that end over the forehead
+    across, shade = _locks(rng, (56, 34)[layer])
+    ahead = np.clip(np.cos(around), 0, 1) ** 1.3  # strands that end over the forehead
     reach = _smooth_around(_reach(around), 9)
-    pointed = 1 - np.abs(across) ** 1.6
-    length = (1.0, 0.93)[layer] * reach + (0.06, 0.09)[layer] * (pointed - 0.55) + 0.035 * shade
-    length += (0.05 + 0.03 * layer) * ahead * pointed
+    pointed = 1 - np.abs(across) ** 1.8
+    length = (1.0, 0.95)[layer] * reach + (0.06, 0.11)[layer] * (pointed - 0.55) + (0.03, 0.05)[layer] * shade
+    # A parted fringe: long where it is swept to, short at the parting.
+    length += ahead * (0.05 + 0.06 * pointed + 0.12 * np.sin(around - 0.25))
     t = (np.linspace(0, 1, ROWS) ** 0.9)[:, None]
     polar = np.maximum(t * length, 1e-3)
-    sweep = 0.30 * ahead * t**2.2 + 0.05 * shade * t**2
+    sweep = 0.62 * ahead * t**2.0 + 0.06 * shade * t**2
     direction = _directions(around + sweep, polar)
     thickness = _thickness(direction, layer) * (0.35 + 0.65 * np.clip(t / 0.22, 0, 1))
-    thickness += (0.16, 0.26)[layer] * pointed * np.clip(t * 2.0, 0, 1) + 0.10 * shade * t
-    root, tip = np.clip((1 - t) / 0.10, 0, 1) ** 0.7, (0.12, 0.0)[layer]
-    thickness = thickness * (tip + (1 - tip) * root) - 0.12 * (1 - root)
+    thickness += (0.16, 0.34)[layer] * pointed * np.clip(t * 2.0, 0, 1) + (0.10, 0.15)[layer] * shade * t
+    thickness += (0.25 + 0.35 * layer) * ahead * np.exp(-(((t - 0.72) / 0.2) ** 2))
+    root, tip = np.clip((1 - t) / (0.10, 0.16)[layer], 0, 1) ** 0.7, (0.12, 0.10)[layer]
+    thickness = thickness * (tip + (1 - tip) * root) - 0.10 * (1 - root)
     triangles = grid_triangles(ROWS, STRANDS, closed=True)
     texture = np.stack(np.broadcast_arrays((np.arange(STRANDS) + 0.5) / STRANDS, t), -1)
     return Part(
@@ -98,8 +113,8 @@ def hair(layer: int, seed: int) -> Part:
 def _thickness(direction: Float[np.ndarray, "*S 3"], layer: int) -> Float[np.ndarray, "*S"]:
     """How far the hair stands off the skull, centimetres: full above, short at the sides and the nape."""
     up, front = direction[..., 1], direction[..., 2]
-    full = 1.25 * np.clip(up + 0.25, 0, 1.2) ** 1.2 + 0.55 * np.clip(front, 0, 1) * np.clip(up, 0, 1)
-    return 0.45 + full + 0.18 * layer
+    full = 1.7 * np.clip(up + 0.2, 0, 1.2) ** 1.3 + 0.7 * np.clip(front, 0, 1) * np.clip(up, 0, 1)
+    return 0.40 + full + 0.22 * layer
 
 
 def strand_directions(vertices: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:

@@ -27,7 +27,9 @@ SKULL_AXES = np.array([7.75, 9.2, 9.6])
 BACK_POLE = np.array([0.0, -0.12, -0.993])
 SKULL_RINGS = 26
 # One row a ring of the mouth's pouch: backwards, apart from the middle line, shrink of the width.
-POUCH = np.array([(0.3, 0.0, 1.0), (0.8, 0.45, 1.04), (1.8, 0.95, 1.04), (3.4, 1.0, 0.95), (5.0, 0.5, 0.6), (5.6, 0.0, 0.1)])
+POUCH = np.array(
+    [(0.3, 0.0, 1.0), (0.8, 0.45, 1.04), (1.8, 0.95, 1.04), (3.4, 1.0, 0.95), (5.0, 0.5, 0.6), (5.6, 0.0, 0.0)]
+)
 
 
 def _turned_towards(start: Float[np.ndarray, "N 3"], end: Float[np.ndarray, "3"], share: float):
@@ -67,9 +69,13 @@ class Head:
         for rim, rings, label in self._borders():
             piece = bordered_grid(rim, rings, count)
             triangles.append(piece)
-            labels.append(np.repeat(label, len(piece) // rings) if np.ndim(label) else Part.uniform(piece, Label(label)))
+            labels.append(
+                np.repeat(label, len(piece) // rings) if np.ndim(label) else Part.uniform(piece, Label(label))
+            )
             count += rings * len(rim)
-            texture.append(np.tile(texture[0][rim], (rings, 1)))
+            # Behind its rim the face's paint is continued by its mirror image.
+            inward = 0.16 * (np.arange(rings)[:, None, None] + 1) / rings * ((0.5, 0.5) - texture[0][rim])
+            texture.append((texture[0][rim] + inward).reshape(-1, 2))
         texture[-1] = self._pouch_texture()
         return Part(
             vertices=rest,

@@ -11,9 +11,15 @@ from talksplat.synthetic.renderer import rasterize
 
 FAR_CM = 1000.0
 """Distance of the lights' orthographic cameras; so far that 1/depth is as good as linear."""
-KEY, FILL, RIM = (np.array(v) / np.linalg.norm(v) for v in ((-0.62, 0.62, 0.68), (0.85, 0.12, 0.52), (0.62, 0.45, -0.64)))
-KEY_COLOR, FILL_COLOR = np.array([1.50, 1.38, 1.24]), np.array([0.34, 0.40, 0.50])
-RIM_COLOR, SKY_COLOR, FLOOR_COLOR = np.array([0.62, 0.66, 0.74]), np.array([0.52, 0.53, 0.56]), np.array([0.30, 0.25, 0.22])
+KEY, FILL, RIM = (
+    np.array(v) / np.linalg.norm(v) for v in ((-0.62, 0.62, 0.68), (0.85, 0.12, 0.52), (0.62, 0.45, -0.64))
+)
+KEY_COLOR, FILL_COLOR = np.array([1.34, 1.24, 1.13]), np.array([0.34, 0.40, 0.50])
+RIM_COLOR, SKY_COLOR, FLOOR_COLOR = (
+    np.array([0.62, 0.66, 0.74]),
+    np.array([0.52, 0.53, 0.56]),
+    np.array([0.30, 0.25, 0.22]),
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,10 @@ def sky_seen(
     return (free / total).astype(np.float32)
 
 
+def _dot(a: Float[np.ndarray, "N 3"], b: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
+    return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
+
+
 def shade(
     vertices: Float[np.ndarray, "N 3"],
     normals: Float[np.ndarray, "N 3"],
@@ -116,7 +126,7 @@ def shade(
     zero elsewhere.
     """
     to_viewer = viewer - vertices
-    to_viewer /= np.linalg.norm(to_viewer, axis=1, keepdims=True)
+    to_viewer /= np.sqrt(_dot(to_viewer, to_viewer))[:, None]
     wrap, hollow = surface.wrap, surface.occlusion[:, None]
 
     def diffuse(direction):
@@ -126,16 +136,16 @@ def shade(
     light = KEY_COLOR * diffuse(KEY) * (key_lit * (0.5 + 0.5 * surface.occlusion))[:, None]
     light += hollow * FILL_COLOR * diffuse(FILL)
     light += hollow * (up * SKY_COLOR + (1 - up) * FLOOR_COLOR)
-    facing = np.clip((normals * to_viewer).sum(1), 0, 1)
+    facing = np.clip(_dot(normals, to_viewer), 0, 1)
     edge = (1 - facing) ** 2 * np.clip(normals @ RIM + 0.25, 0, 1)
     light += hollow * RIM_COLOR * edge[:, None]
     highlight = np.zeros(len(vertices), np.float32)
     for direction, strength in ((KEY, key_lit), (FILL, 0.3 * surface.occlusion)):
-        half = to_viewer + direction
-        half /= np.linalg.norm(half, axis=1, keepdims=True)
-        cosine = np.clip((normals * half).sum(1), 0, 1)
+        half = to_viewer + direction.astype(np.float32)
+        half /= np.sqrt(_dot(half, half))[:, None]
+        cosine = np.clip(_dot(normals, half), 0, 1)
         highlight += strength * surface.gloss * cosine**surface.sharpness
-        along = (strands * half).sum(1)
+        along = _dot(strands, half)
         across = np.sqrt(np.clip(1 - along**2, 0, 1))
         highlight += strength * surface.sheen * across**45 * np.clip(normals @ direction + 0.2, 0, 1)
     highlight += 0.25 * surface.gloss * surface.occlusion * (1 - facing) ** 4

@@ -65,7 +65,7 @@ class NormalField:
         """Unit normals."""
         a, b, c = (vertices[self._triangles[:, corner]] for corner in range(3))
         summed = self._incidence @ cross(b - a, c - a)
-        return summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
+        return summed / np.maximum(np.sqrt(np.einsum("ij,ij->i", summed, summed))[:, None], 1e-12)
 
 
 def cross(a: Float[np.ndarray, "N 3"], b: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:

@@ -14,7 +14,17 @@ TOOTH_WIDTHS = (0.84, 0.66, 0.76, 0.70, 0.70, 0.95)
 COLUMNS_PER_TOOTH = 8
 # Rows of a tooth from the gum to the biting edge and round it: height (0 edge, 1 gum line), how far out.
 TOOTH_ROWS = np.array(
-    [(1.75, -0.16), (1.3, -0.02), (1.02, 0.02), (0.98, 0.06), (0.7, 0.10), (0.35, 0.10), (0.1, 0.06), (0.0, -0.02), (0.0, -0.3)]
+    [
+        (1.75, -0.16),
+        (1.3, -0.02),
+        (1.02, 0.02),
+        (0.98, 0.06),
+        (0.7, 0.10),
+        (0.35, 0.10),
+        (0.1, 0.06),
+        (0.0, -0.02),
+        (0.0, -0.3),
+    ]
 )
 GUM_ROWS = 3
 
@@ -70,7 +80,9 @@ def teeth(*, upper: bool) -> Part:
 def tongue() -> Part:
     """The tongue at rest: a flattened, grooved half ellipsoid behind the lower teeth."""
     rows, columns = 14, 24
-    polar, around = np.meshgrid(np.linspace(0.02, np.pi / 2, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij")
+    polar, around = np.meshgrid(
+        np.linspace(0.02, np.pi / 2, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij"
+    )
     x = 1.75 * np.sin(polar) * np.cos(around)
     z = 1.0 - 2.9 * np.sin(polar) * np.sin(around)
     y = -5.75 + 0.75 * np.cos(polar) ** 0.8 - 0.12 * np.exp(-((x / 0.25) ** 2))

@@ -31,10 +31,10 @@ class Visible:
         self, triangles: Int[np.ndarray, "M 3"], values: Float[np.ndarray, "N channels"]
     ) -> Float[np.ndarray, "P channels"]:
         """Values of the vertices at the seen points."""
-        corners = triangles[self.triangles]
-        result = values[corners[:, 0]] * self.weights[:, :1]
-        result += values[corners[:, 1]] * self.weights[:, 1:2]
-        result += values[corners[:, 2]] * self.weights[:, 2:]
+        a, b, c = (triangles[:, corner][self.triangles] for corner in range(3))
+        result = np.take(values, a, axis=0) * self.weights[:, :1]
+        result += np.take(values, b, axis=0) * self.weights[:, 1:2]
+        result += np.take(values, c, axis=0) * self.weights[:, 2:]
         return result
 
 
@@ -53,17 +53,18 @@ def rasterize(
     """
     kept, doubled = _facing(screen, depth, triangles)
     corners = screen[triangles[kept]].astype(np.float64)
-    low = np.clip(np.ceil(corners.min(1) - 0.5), 0, size).astype(np.int64)
-    high = np.clip(np.floor(corners.max(1) - 0.5) + 1, 0, size).astype(np.int64)
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    low = np.clip(np.ceil(np.minimum(np.minimum(a, b), c) - 0.5), 0, size).astype(np.int64)
+    high = np.clip(np.floor(np.maximum(np.maximum(a, b), c) - 0.5) + 1, 0, size).astype(np.int64)
     # Coordinates relative to the bounding box keep the products small, so that neighbors leave no cracks.
     plane = _planes(corners - (low + 0.5)[:, None], 1.0 / depth[triangles[kept]].astype(np.float64), doubled)
     width, height = np.maximum(high - low, 0).T
     count = width * height
-    owner = np.repeat(np.arange(len(kept)), count)
-    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    dy, dx = np.divmod(within, width[owner])
+    owner = np.repeat(np.arange(len(kept), dtype=np.int32), count)
+    within = np.arange(count.sum(), dtype=np.int32) - np.repeat((np.cumsum(count) - count).astype(np.int32), count)
+    dy, dx = np.divmod(within, np.repeat(width.astype(np.int32), count))
     px, py = dx.astype(np.float32), dy.astype(np.float32)
-    values = [plane[k, 0][owner] * px + plane[k, 1][owner] * py + plane[k, 2][owner] for k in range(3)]
+    values = [np.take(x, owner) * px + np.take(y, owner) * py + np.take(one, owner) for x, y, one in plane]
     inside = np.flatnonzero((values[0] >= 0) & (values[1] >= 0) & (values[2] >= 0))
     owner = owner[inside]
     pixels = (low[owner, 1] + dy[inside]) * size + low[owner, 0] + dx[inside]
@@ -74,7 +75,8 @@ def _facing(screen, depth, triangles):
     """Indices of the triangles that face the viewer, and minus twice their areas on the screen."""
     (ax, ay), (bx, by), (cx, cy) = (screen[triangles[:, k]].T.astype(np.float64) for k in range(3))
     doubled = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    kept = np.flatnonzero((doubled < -1e-9) & (depth[triangles].min(1) > NEAREST_M))
+    in_front = (depth > NEAREST_M)[triangles]
+    kept = np.flatnonzero((doubled < -1e-9) & in_front[:, 0] & in_front[:, 1] & in_front[:, 2])
     return kept, doubled[kept]
 
 
@@ -90,7 +92,7 @@ def _planes(corners, inverse, doubled):
 
 def _nearest(pixels, values, triangles, size) -> Visible:
     """Keep for every pixel the pair with the greatest inverse depth."""
-    inverse_depth = values.sum(1)
+    inverse_depth = values[:, 0] + values[:, 1] + values[:, 2]
     # Non-negative floats sort like their bits; the row number in the low half makes ties deterministic.
     key = (inverse_depth.view(np.int32).astype(np.int64) << 32) | np.arange(len(pixels))
     best = np.full(size * size, -1, np.int64)

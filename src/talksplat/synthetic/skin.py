@@ -10,6 +10,7 @@ from talksplat.synthetic.expression import face_rig
 from talksplat.synthetic.face import (
     BROWS,
     EYE_CORNERS,
+    LID_FOLDS,
     LOWER_INNER,
     LOWER_LIDS,
     UPPER_INNER,
@@ -76,8 +77,9 @@ def _complexion(picture, place, palette: Palette):
     picture = blend(picture, tuple(np.minimum(skin * (1.05, 1.06, 1.05), 1)), 0.5 * _spot(place, 0.0, 6.4, 3.6, 1.3))
     beard = np.clip(-(place[..., 1] + 2.6) / 1.6, 0, 1) * np.clip((6.6 - np.abs(place[..., 0])) / 2, 0, 1)
     picture = blend(picture, tuple(skin * (0.84, 0.86, 0.91)), 0.26 * beard)
-    nostrils = np.exp(-(((np.abs(place[..., 0]) - 0.82) / 0.36) ** 2) - ((place[..., 1] + 2.17) / 0.2) ** 2)
-    return blend(picture, tuple(skin * (0.32, 0.2, 0.18)), 0.95 * nostrils * (place[..., 2] > 4.9))
+    inside = np.stack([np.abs(place[..., 0]) - 0.76, place[..., 1] + 1.52, place[..., 2] - 6.1], -1) / (0.36, 0.22, 0.5)
+    nostrils = np.exp(-((inside**2).sum(-1) ** 1.5))
+    return blend(picture, tuple(skin * (0.30, 0.17, 0.15)), 0.95 * nostrils)
 
 
 def _freckled(picture, place, rng: np.random.Generator):
@@ -104,8 +106,8 @@ def _painted_lips(picture, place, lips, rng: np.random.Generator, palette: Palet
     line_y = 0.45 * rest[list(UPPER_INNER), 1] + 0.55 * rest[list(LOWER_INNER), 1]
     height = np.abs(place[..., 1] - np.interp(place[..., 0], line_x, line_y))
     furrows = smooth_noise(rng, SIZE, SIZE, 40, 4.0)
-    color = np.array(palette.lips) * (1 + 0.05 * furrows[..., None])
-    color = color * (1 - 0.34 * np.exp(-((height / 0.34) ** 2)))[..., None]
+    color = np.array(palette.lips) * (1 + 0.025 * furrows[..., None])
+    color = color * (1 - 0.36 * np.exp(-((height / 0.22) ** 2)))[..., None]
     upper = place[..., 1] > np.interp(place[..., 0], line_x, line_y)
     color = color * np.where(upper, 0.90, 1.03)[..., None]
     return picture + 0.92 * lips[..., None] * (color - picture)
@@ -129,10 +131,12 @@ def _outlined_eyes(picture, palette: Palette):
     """Dark lash lines along the lids, stronger above, and the fold over the upper lid."""
     texture = face_topology().texture * 2 * SIZE
     image, pen = _drawn_lines()
-    for upper, lower, (outer, inner) in zip(UPPER_LIDS, LOWER_LIDS, EYE_CORNERS, strict=True):
+    for upper, lower, fold, (outer, inner) in zip(UPPER_LIDS, LOWER_LIDS, LID_FOLDS, EYE_CORNERS, strict=True):
         for row, width, value in ((upper, 15, 235), (lower, 7, 110)):
             points = [tuple(p) for p in texture[[outer, *row, inner]]]
             pen.line(points, fill=value, width=width, joint="curve")
+        crease = 0.42 * texture[list(upper)] + 0.58 * texture[list(fold)]
+        pen.line([tuple(p) for p in crease], fill=70, width=8, joint="curve")
         wing = texture[outer] + (texture[outer] - texture[inner]) * (0.05, 0) - (0, 10)
         pen.line([tuple(texture[outer]), tuple(wing)], fill=200, width=12)
     from PIL import ImageFilter
@@ -145,21 +149,25 @@ def _brows(picture, rng: np.random.Generator, palette: Palette):
     """Brows as many short strokes that fan from upright near the nose to flat at the temple."""
     texture = face_topology().texture * 2 * SIZE
     image, pen = _drawn_lines()
-    for (upper, lower), sign in zip(BROWS, (-1, 1), strict=True):
+    for upper, lower in BROWS:
         top, bottom = texture[list(upper)], texture[list(lower)]
-        for along, across, jitter in rng.uniform(0, 1, (620, 3)):
-            # The mesh's brow is broad: the painted one keeps to its middle and tapers to the temple.
-            across = 0.5 + (across - 0.5) * (0.62 if along > 0.35 else 0.24 + 1.08 * along)
-            at = along * 4
-            start = _between(top, at) * (1 - across) + _between(bottom, at) * across
-            lean = np.radians(12 + 58 * np.clip((along - 0.55) / 0.45, 0, 1) + 14 * (jitter - 0.5))
-            stroke = np.array([sign * np.cos(lean), -np.sin(lean)]) * (26 + 14 * jitter)
-            stroke[1] += (across < 0.4) * 10
-            pen.line([tuple(start), tuple(start + stroke)], fill=int(110 + 90 * jitter), width=4)
+        for along, across, jitter in rng.uniform(0, 1, (900, 3)):
+            # The mesh's brow is broad: the painted one keeps to its middle and tapers to both ends, more to the temple.
+            spread = 0.74 * min(1.0, 0.30 + 2.2 * along, 0.50 + 2.4 * (1 - along))
+            across = 0.55 + (across - 0.5) * spread
+            start = _between(top, along * 4) * (1 - across) + _between(bottom, along * 4) * across
+            # ``along`` runs from the temple to the nose, where hairs stand up; elsewhere they lie along the brow.
+            rise = np.radians(8 + 62 * np.clip((along - 0.7) / 0.3, 0, 1) + 22 * (jitter - 0.5) + 16 * (across - 0.5))
+            flow = _between(top, along * 4 - 0.3) - _between(top, along * 4 + 0.3)
+            flow = flow / np.linalg.norm(flow)
+            stroke = np.cos(rise) * flow + np.sin(rise) * np.array([0, -1])
+            end = start + stroke * (24 + 16 * jitter)
+            edge = np.clip(min(along / 0.12, (1 - along) / 0.14), 0.25, 1)
+            pen.line([tuple(start), tuple(end)], fill=int((120 + 110 * jitter) * edge), width=4)
     from PIL import ImageFilter
 
     share = _as_share(image.filter(ImageFilter.GaussianBlur(1.6)))
-    return blend(picture, tuple(np.array(palette.hair) * 0.8), 0.88 * share)
+    return blend(picture, tuple(np.array(palette.hair) * 0.62), 0.90 * share)
 
 
 def _between(points: Float[np.ndarray, "5 2"], at: float) -> Float[np.ndarray, "2"]:
@@ -170,6 +178,6 @@ def _pouch(picture):
     """The strip for the mouth's pouch: wet red behind the lips, nearly black in the depth."""
     first = int(0.968 * SIZE)
     depth = np.linspace(0, 1, SIZE - first)[:, None, None]
-    wet, dark = np.array([0.50, 0.22, 0.21]), np.array([0.09, 0.025, 0.03])
+    wet, dark = np.array([0.60, 0.27, 0.26]), np.array([0.20, 0.055, 0.06])
     picture[first:] = dark + (wet - dark) * np.clip(1 - depth * 1.3, 0, 1) ** 1.6
     return picture

@@ -10,7 +10,7 @@ from talksplat.synthetic.noise import blend, smooth_noise
 from talksplat.synthetic.palette import Palette
 
 Page = Float[np.ndarray, "H W 3"]
-PUPIL, IRIS = 0.165, 0.425
+PUPIL, IRIS = 0.215, 0.46
 """Radii, radians from the axis of sight."""
 
 
@@ -26,9 +26,9 @@ def eye_page(seed: int, palette: Palette) -> Page:
     fiber = fibers[row, ((angle / (2 * np.pi) + 0.5) * 719).astype(int)]
     white = np.array([0.90, 0.885, 0.87]) * (1 - 0.10 * np.clip(radius - 0.5, 0, 1))[..., None]
     picture = blend(white, (0.80, 0.58, 0.54), np.clip((radius - 0.72) / 0.5, 0, 1))
-    glow = np.exp(-(((radius - 0.20) / 0.09) ** 2))[..., None] * (0.16, 0.10, 0.02)
+    glow = np.exp(-(((radius - 0.25) / 0.09) ** 2))[..., None] * (0.16, 0.10, 0.02)
     iris = np.array(palette.iris) * (1 + 0.22 * fiber)[..., None] * (0.75 + 0.6 * radius / IRIS)[..., None] + glow
-    iris *= (1 - 0.75 * np.clip((radius - 0.355) / 0.07, 0, 1))[..., None]
+    iris *= (1 - 0.75 * np.clip((radius - 0.385) / 0.075, 0, 1))[..., None]
     soft = 0.012
     inside = 1 / (1 + np.exp((radius - IRIS) / soft))
     picture = picture + inside[..., None] * (iris - picture)
@@ -44,12 +44,16 @@ def teeth_page(seed: int, palette: Palette) -> Page:
     v = ((np.arange(height) + 0.5) / height)[:, None] * (len(TOOTH_ROWS) - 1)
     color = np.array([0.90, 0.865, 0.79]) * np.ones((height, across.shape[1], 1))
     color = blend(color, (0.83, 0.74, 0.60), 0.5 * np.clip((3.6 - v) / 1.6, 0, 1) * np.ones_like(across))
-    color = blend(color, (0.42, 0.27, 0.22), 0.75 * np.clip((np.abs(across) - 0.86) / 0.14, 0, 1) ** 1.3 * np.ones_like(v))
+    color = blend(
+        color, (0.42, 0.27, 0.22), 0.75 * np.clip((np.abs(across) - 0.86) / 0.14, 0, 1) ** 1.3 * np.ones_like(v)
+    )
     gum = 1 / (1 + np.exp((v - 2.1 + 0.25 * across**2) / 0.06))
     color = blend(color, (0.70, 0.36, 0.36), gum)
     color = blend(color, (0.24, 0.12, 0.10), np.clip(v - 7.2, 0, 0.8) * np.ones_like(across))
     shade = np.repeat(rng.uniform(0.95, 1.02, teeth), per_tooth)
-    return np.clip(color * shade[None, :, None] * (1 + 0.02 * smooth_noise(rng, height, color.shape[1], 9, 9))[..., None], 0, 1)
+    return np.clip(
+        color * shade[None, :, None] * (1 + 0.02 * smooth_noise(rng, height, color.shape[1], 9, 9))[..., None], 0, 1
+    )
 
 
 def tongue_page(seed: int, palette: Palette) -> Page:

@@ -21,7 +21,7 @@ def find_perception(reporter: Reporter) -> Perception | None:
     from talksplat.metrics import lpips, perceptual
 
     if lpips.available("alex"):
-        return Perception("LPIPS (AlexNet)", lpips.load_lpips("alex"))
+        return Perception("LPIPS (AlexNet)", lpips.load("alex"))
     if perceptual.available():
         network = perceptual.PerceptualDistance(perceptual.TRAINING_LAYERS)
         return Perception(perceptual.NAME, network)

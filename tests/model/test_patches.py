@@ -1,0 +1,43 @@
+"""Patches lie inside the picture whatever the landmarks say."""
+
+import pytest
+import torch
+from talksplat.camera import Camera
+from talksplat.frame import Condition, Frame
+from talksplat.model.patches import OUTER_LIPS, lip_square, perceptual_patch
+
+
+def frame(landmarks: torch.Tensor, size: int = 100) -> Frame:
+    camera = Camera(head_to_camera=torch.eye(4), intrinsics=torch.eye(3), height=size, width=size)
+    condition = Condition(speech=torch.zeros(8, 2, 16), expression=torch.zeros(8), head_pose=torch.eye(4))
+    image, labels = torch.zeros(size, size, 3), torch.zeros(size, size, dtype=torch.uint8)
+    return Frame(index=0, image=image, labels=labels, landmarks=landmarks, camera=camera, condition=condition)
+
+
+@pytest.mark.parametrize("center", [(50.0, 60.0), (-20.0, 5.0), (99.0, 130.0)])
+def test_squares_stay_inside(center: tuple[float, float]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    landmarks = torch.tensor(center) + 8 * torch.randn(478, 2, generator=generator)
+    shown = frame(landmarks)
+    squares = [lip_square(landmarks, shown.camera)]
+    squares += [perceptual_patch(shown, 48, whole, generator) for whole in (True, False) for _ in range(20)]
+    for rows, columns in squares:
+        assert 0 <= rows.start < rows.stop <= 100
+        assert 0 <= columns.start < columns.stop <= 100
+        assert rows.stop - rows.start == columns.stop - columns.start
+
+
+def test_lip_square_holds_the_lips() -> None:
+    landmarks = torch.full((478, 2), 50.0)
+    landmarks[list(OUTER_LIPS)] = torch.tensor([40.0, 60.0]) + torch.randn(20, 2).clamp(-2, 2) * 5
+    rows, columns = lip_square(landmarks, frame(landmarks).camera)
+    lips = landmarks[list(OUTER_LIPS)]
+    assert columns.start <= lips[:, 0].min() + 1
+    assert lips[:, 0].max() - 1 <= columns.stop
+    assert rows.start <= lips[:, 1].min() + 1
+    assert lips[:, 1].max() - 1 <= rows.stop
+
+
+def test_a_patch_larger_than_the_picture_is_the_picture() -> None:
+    rows, columns = perceptual_patch(frame(torch.full((478, 2), 50.0)), 400, True, torch.Generator())
+    assert (rows, columns) == (slice(0, 100), slice(0, 100))

@@ -1,0 +1,78 @@
+"""The split, the order of draws and the rest state."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from drawn import draw_portrait
+from safetensors.torch import load_file, save_file
+
+from talksplat.dataset import PortraitDataset, draws, prefetched, split_frames
+from talksplat.errors import MissingInput, PortraitError
+from talksplat.portrait import Portrait
+
+
+@pytest.mark.parametrize(("count", "test"), [(200, 50), (331, 50), (1130, 103), (7500, 682), (125, 41), (60, 20)])
+def test_split_is_a_last_eleventh_of_at_least_two_seconds_and_at_most_a_third(count: int, test: int) -> None:
+    train, held_out = split_frames(count)
+    assert len(held_out) == test
+    assert [*train, *held_out] == list(range(count))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_portrait(tmp_path_factory.mktemp("drawn") / "portrait").folder
+
+
+def test_draws_are_shuffled_passes_and_a_function_of_the_step(folder: Path) -> None:
+    dataset = PortraitDataset(Portrait(folder), "embedding")
+    count = len(dataset.train_frames)
+    order = [drawn.index for drawn in draws(dataset, 5, "head", 0, 3 * count)]
+    assert set(Counter(order).values()) == {3}
+    assert order[:count] != order[count : 2 * count]
+    later = [drawn.index for drawn in draws(dataset, 5, "head", count + 7, 3 * count)]
+    assert later == order[count + 7 :]
+
+
+def test_every_tenth_draw_rests_on_a_closed_mouth(folder: Path) -> None:
+    portrait = Portrait(folder)
+    dataset = PortraitDataset(portrait, "embedding")
+    drawn = list(draws(dataset, 0, "head", 0, 40, resting=True))
+    assert [n for n, item in enumerate(drawn) if item.resting] == [9, 19, 29, 39]
+    opening = portrait.tracks.mouth[:, 0]
+    assert all(opening[item.index] <= opening[dataset.train_frames].quantile(0.1) for item in drawn if item.resting)
+    frame = dataset.frame(drawn[9].index, resting=True)
+    assert torch.equal(frame.condition.speech[3, :, 5], dataset.rest_speech)
+
+
+def test_prefetched_frames_come_in_order(folder: Path) -> None:
+    dataset = PortraitDataset(Portrait(folder), "embedding")
+    wanted = list(draws(dataset, 1, "x", 0, 9))
+    assert [frame.index for frame in prefetched(dataset, iter(wanted))] == [item.index for item in wanted]
+
+
+def test_portraits_that_do_not_hold_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match="no such folder"):
+        Portrait(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PortraitError, match="portrait.json"):
+        Portrait(tmp_path / "empty")
+    portrait = draw_portrait(tmp_path / "one")
+    with pytest.raises(PortraitError, match="no speech features `mel`"):
+        PortraitDataset(portrait, "mel")
+    path = portrait.folder / "tracks.safetensors"
+    tracks = load_file(path)
+    save_file({**tracks, "usable": torch.zeros_like(tracks["usable"])}, path)
+    with pytest.raises(PortraitError, match="0 usable training frames"):
+        PortraitDataset(Portrait(portrait.folder), "embedding")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PortraitError, match="cannot be read"):
+        Portrait(portrait.folder)
+    portrait.mask_path(3).unlink()
+    with pytest.raises(PortraitError, match="should have 60 masks, found 59"):
+        Portrait(portrait.folder)
+    info = portrait.folder / "portrait.json"
+    info.write_text(info.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(PortraitError, match="format 2; this version reads format 1"):
+        Portrait(portrait.folder)
