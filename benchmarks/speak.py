@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from talksplat.frame import Condition
+from talksplat.media.audio import Waveform
 from talksplat.media.encode import VideoWriter
 from talksplat.methods.avatar_file import load_avatar
 from talksplat.rasterize.composition import compose
@@ -33,26 +34,29 @@ def measure(avatar: Path, frames: int) -> dict[str, np.ndarray]:
     generator = torch.Generator().manual_seed(0)
     times: dict[str, list[float]] = {part: [] for part in PARTS}
     size = saved.reference_camera.width
-    silence = np.zeros(frames * 640, np.float32)
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        with VideoWriter(Path(folder) / "x.mp4", size, size, silence) as writer:
-            for index in range(frames):
-                pose, expression = track.at(index)
-                speech = torch.randn(8, saved.channels, 16, generator=generator)
-                condition = Condition(speech=speech, expression=expression, head_pose=pose)
-                clock = [time.perf_counter()]
-                layers = saved.avatar.animate(condition)
-                clock.append(time.perf_counter())
-                moving = saved.reference_camera.replace(head_to_camera=pose)
-                views = [saved.reference_camera if layer.fixed_view else moving for layer in layers]
-                drawn = [rasterize(layer.gaussians, view) for layer, view in zip(layers, views, strict=True)]
-                clock.append(time.perf_counter())
-                picture = compose(drawn, background).clamp_(0, 1).mul_(255).round_().to(torch.uint8).numpy()
-                clock.append(time.perf_counter())
-                writer.write(picture)
-                clock.append(time.perf_counter())
-                for part, took in zip(PARTS, np.diff(clock), strict=True):
-                    times[part].append(1000 * float(took))
+    sound = Waveform(samples=np.zeros(frames * 640, np.float32), rate=16_000)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        torch.no_grad(),
+        VideoWriter(Path(folder) / "x.mp4", (size, size), sound, {}) as writer,
+    ):
+        for index in range(frames):
+            pose, expression = track.at(index)
+            speech = torch.randn(8, saved.channels, 16, generator=generator)
+            condition = Condition(speech=speech, expression=expression, head_pose=pose)
+            clock = [time.perf_counter()]
+            layers = saved.avatar.animate(condition)
+            clock.append(time.perf_counter())
+            moving = saved.reference_camera.replace(head_to_camera=pose)
+            views = [saved.reference_camera if layer.fixed_view else moving for layer in layers]
+            drawn = [rasterize(layer.gaussians, view) for layer, view in zip(layers, views, strict=True)]
+            clock.append(time.perf_counter())
+            picture = compose(drawn, background).clamp_(0, 1).mul_(255).round_().to(torch.uint8).numpy()
+            clock.append(time.perf_counter())
+            writer.write(picture)
+            clock.append(time.perf_counter())
+            for part, took in zip(PARTS, np.diff(clock), strict=True):
+                times[part].append(1000 * float(took))
     return {part: np.array(values[5:]) for part, values in times.items()}
 
 

@@ -72,10 +72,10 @@ def scattered_gaussians(
     points: Float[Tensor, "N 3"], colors: Float[Tensor, "N 3"], degree: int, opacity: float = 0.1
 ) -> RawGaussians:
     """Round Gaussians at ``points`` (metres), as wide as the distance to their three nearest neighbours."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     positions = points.detach().cpu().double().numpy()
-    distances, _ = cKDTree(positions).query(positions, k=min(4, len(positions)))
+    distances, _ = KDTree(positions).query(positions, k=min(4, len(positions)))
     spacing = torch.as_tensor((distances[:, 1:] ** 2).mean(1)).clamp_min(1e-7).sqrt().to(points)
     count = len(points)
     harmonics = points.new_zeros(count, (degree + 1) ** 2, 3)

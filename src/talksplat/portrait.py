@@ -92,7 +92,7 @@ class PortraitInfo:
     reference_pose: list[list[float]]
     """4 x 4 ``head_to_camera`` of the reference camera: the clip's median pose."""
     head_scale: float
-    """Scale of the tracked face shape against MediaPipe's canonical face (1 = 0.0889 m between eye corners)."""
+    """Size of the face's rigid part against MediaPipe's canonical face with the same distance of the eye corners."""
     steps: dict[str, str] = field(default_factory=dict)
     """Key (hash of inputs, options and code version) of every finished step of preparation."""
     quality: dict[str, Any] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 import math
 
 import torch
+
 from talksplat.model.articulation import articulation_targets, lip_shapes, teach_articulation
 from talksplat.model.conditioning import SpeechNet
 from talksplat.speech.windows import windows_of_frames

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from talksplat.camera import Camera
 from talksplat.frame import Condition, Frame
 from talksplat.model.patches import OUTER_LIPS, lip_square, perceptual_patch

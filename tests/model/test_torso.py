@@ -1,6 +1,7 @@
 """The torso's target extends behind the chin, and its pose code stays where the recording was."""
 
 import torch
+
 from talksplat.camera import Camera, project
 from talksplat.frame import Label
 from talksplat.gaussians import scattered_gaussians

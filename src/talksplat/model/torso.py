@@ -28,6 +28,12 @@ MOTION_UNIT = 0.01
 class TorsoLayer(nn.Module):
     """Gaussians in a slab before the reference camera; tri-plane feature and pose code move them."""
 
+    reference_pose: Tensor
+    half_extent: Tensor
+    pose_low: Tensor
+    pose_high: Tensor
+    octaves_open: Tensor
+
     def __init__(self, raw: RawGaussians, reference: Camera, levels: int = 14, log2_table: int = 14) -> None:
         super().__init__()
         self.cloud = GaussianCloud(raw)

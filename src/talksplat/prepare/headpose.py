@@ -30,9 +30,9 @@ _PAIRS = (
     (69, 299), (108, 337),
 )  # fmt: skip
 RIGID = _MIDDLE + tuple(index for pair in _PAIRS for index in pair)
-"""Landmarks that move least with speech, brows and blinks: of six real clips, those within 1 % of the distance of the
-outer eye corners of a rigid head (rms) and within 0.35 % on a blink, thinned out on the nose. Brows (2 %), eye corners
-(1 %, 1.3 % on a blink), hairline and jaw are not among them."""
+"""Landmarks that move least with speech, brows and blinks: on six real clips, those within 1 % of the distance of the
+outer eye corners of a rigid head (rms) that shift by less than 0.5 % on a blink, thinned out on the nose. Brows (2 %),
+eye corners (1.3 % on a blink), hairline and jaw are not among them."""
 OUTER_EYE_CORNERS = (33, 263)
 VERTICES = 468
 SHAPE_DEVIATION = 0.004
@@ -48,7 +48,7 @@ NOISE = np.array([0.0035, 0.0019, 0.0014, 0.0013, 0.0013, 0.0017])
 the picture) and log depth: the white part of the tracks of six clips (spectrum flat above 6 Hz)."""
 MOTION = NOISE * np.array([0.75, 0.75, 0.75, 2.0, 2.0, 0.35])
 """Scale of the second differences of the same. Chosen where the skin's texture under the fitted face changes least
-from frame to frame on six clips: 6 to 28 % less than with unsmoothed poses. Heads change their distance slowest."""
+from frame to frame on six clips: 7 to 27 % less than with unsmoothed poses. Heads change their distance slowest."""
 BLINK_DISTRUST = 30.0
 """Growth of the noise of the depth with the closing of the eyes. A blink shifts the landmarks of the whole face: the
 unsmoothed depth changes by up to 3 % (20 times its noise) while the lids are down, and the head does not."""

@@ -84,7 +84,9 @@ class Labeler:
         """``teeth`` is the whiteness from which something in the mouth is a tooth, if they can be told at all."""
         self.parts, self.teeth = parts, teeth
 
-    def run(self, pictures: Callable[[int], Picture], landmarks: Float[np.ndarray, "T 478 3"], run: range) -> Iterator[np.ndarray]:
+    def run(
+        self, pictures: Callable[[int], Picture], landmarks: Float[np.ndarray, "T 478 3"], run: range
+    ) -> Iterator[np.ndarray]:
         """Yield the label maps of consecutive frames."""
         before, behind = max(run.start - 1, 0), min(run.stop, len(landmarks) - 1)
         coarse_maps: dict[int, np.ndarray] = {}
@@ -185,5 +187,3 @@ def teeth_threshold(values: Float32[np.ndarray, " pixels"]) -> float | None:
     high = (sums[-1] - sums[:-1]) / (len(ordered) - below)
     best = int((below * (len(ordered) - below) * (high - low) ** 2).argmax())
     return float((ordered[best] + ordered[best + 1]) / 2) if high[best] - low[best] > TEETH_CONTRAST else None
-
-

@@ -104,9 +104,7 @@ def coarse(picture: Picture) -> UInt8[np.ndarray, "256 256 3"]:
     return cv2.resize(np.ascontiguousarray(picture), (GRID, GRID), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def speaker_only(
-    person: Float32[np.ndarray, "256 256"], inside: tuple[float, float]
-) -> Float32[np.ndarray, "256 256"]:
+def speaker_only(person: Float32[np.ndarray, "256 256"], inside: tuple[float, float]) -> Float32[np.ndarray, "256 256"]:
     """The person probability without islands: what hangs together with ``inside`` (x, y on the grid), and arms.
 
     Arms are islands that touch the lower edge and are not small; other islands are things the network took for

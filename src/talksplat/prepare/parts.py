@@ -313,7 +313,9 @@ def _maximize(views: Sequence[View], expected: Sequence[np.ndarray], long_hair: 
 def _palette(counts: Float[np.ndarray, "K bins"]) -> Float32[np.ndarray, "K bins"]:
     from scipy.ndimage import gaussian_filter
 
-    density = np.stack([gaussian_filter(part.astype(np.float64).reshape((BINS,) * 3), COLOR_BLUR).ravel() for part in counts])
+    density = np.stack(
+        [gaussian_filter(part.astype(np.float64).reshape((BINS,) * 3), COLOR_BLUR).ravel() for part in counts]
+    )
     total = density.sum(1, keepdims=True)
     # A part that is not there (a bald head's hair) has no colors: even ones, far below those of a part that is.
     density = np.where(total >= FEWEST, density / np.maximum(total, 1) * BINS**3, UNSEEN)
@@ -369,7 +371,12 @@ def _rooted(view: View, likely: Float32[np.ndarray, "4 256 256"]) -> Float32[np.
     loose_neck = neck & ~_reached(neck, view.below < 0.2)
     torso = (likely[TORSO] > 0.5) & inside
     loose_torso = torso & ~_reached(torso, _border())
-    shine = face & ~view.oval & (view.below < -1) & ~_reached(_opened(face | view.oval, STREAK * view.frame.unit), view.core)
+    shine = (
+        face
+        & ~view.oval
+        & (view.below < -1)
+        & ~_reached(_opened(face | view.oval, STREAK * view.frame.unit), view.core)
+    )
     fringe = _fringe(hair & ~loose_hair, face, FRINGE * view.frame.unit) & (view.below <= 0)
     under = view.below > 0
     beard = loose_hair & (view.below < 0.12)
@@ -390,7 +397,9 @@ def _fringe(region: np.ndarray, other: np.ndarray, width: float) -> Bool[np.ndar
 
     wide = _opened(region, width)
     edge = 2 * round(width) + 1
-    near_wide, near_other = (cv2.dilate(part.astype(np.uint8), np.ones((edge, edge), np.uint8)) for part in (wide, other))
+    near_wide, near_other = (
+        cv2.dilate(part.astype(np.uint8), np.ones((edge, edge), np.uint8)) for part in (wide, other)
+    )
     return region & ~near_wide.astype(bool) & near_other.astype(bool)
 
 

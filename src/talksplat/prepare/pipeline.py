@@ -116,7 +116,9 @@ class _Preparation:
 
         def work() -> None:
             folder.mkdir(exist_ok=True)
-            done = next((n for n in range(self.clip.frames) if not (folder / f"{n:06d}.jpg").exists()), self.clip.frames)
+            done = next(
+                (n for n in range(self.clip.frames) if not (folder / f"{n:06d}.jpg").exists()), self.clip.frames
+            )
             pictures = self.reporter.track(read_frames(self.video, done), "frames", self.clip.frames - done)
             for n, picture in enumerate(pictures, start=done):
                 data = simplejpeg.encode_jpeg(crop.apply(picture, size), JPEG_QUALITY, colorsubsampling="444")

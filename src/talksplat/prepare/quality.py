@@ -84,7 +84,9 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append(f"{share:.0f} % of the frames cannot be used: the face is hidden, cut off or blurred in them")
     turn = figures["yaw_degrees"]
     if turn and turn[1] - turn[0] < STILL:
-        found.append(f"the head turns by {turn[1] - turn[0]:.1f} degrees only: the avatar will look right from the front")
+        found.append(
+            f"the head turns by {turn[1] - turn[0]:.1f} degrees only: the avatar will look right from the front"
+        )
     if figures["loudness_lufs"] is None:
         found.append("the sound is silent: lips cannot be learned from it")
     elif figures["loudness_lufs"] < QUIET:

@@ -79,6 +79,7 @@ TARGETS: dict[str, Target] = {
 MARKS = "ːˈˌ"
 ANTICIPATION_S, CARRY_OVER_S = 0.055, 0.050
 """Time constants of a sound's dominance before and after it."""
+JAW_SLOWNESS = 1.5
 LEAST_SHUT_S = 1.08 / FRAME_RATE
 """No closure is shorter, so that one frame at least falls into each."""
 CLOSING_S, RELEASE_S = 0.075, 0.065
@@ -132,9 +133,11 @@ def articulate(speech: Speech, times: Float[np.ndarray, " T"]) -> dict[str, Floa
     # The core of a sound is the middle third of it; from there its dominance falls off exponentially.
     beyond = np.maximum(np.abs(away) - half / 3, 0)
     decay = np.where(away < 0, ANTICIPATION_S, CARRY_OVER_S)
-    dominance = insistence * np.exp(-beyond / decay) + 1e-12
-    values = dominance @ targets / dominance.sum(1, keepdims=True)
-    actions = dict(zip(ACTIONS, values.T, strict=True))
+    actions: dict[str, np.ndarray] = {}
+    for name, column in zip(ACTIONS, targets.T, strict=True):
+        # The jaw is heavy: it takes longer than lips and tongue.
+        dominance = insistence * np.exp(-beyond / (decay * (JAW_SLOWNESS if name == "jaw" else 1))) + 1e-12
+        actions[name] = dominance @ column / dominance.sum(1)
     shut = _closed(times, speech)
     actions["seal"] = np.maximum(actions["seal"], shut)
     actions["jaw"] = actions["jaw"] * (1 - 0.6 * shut)

@@ -62,5 +62,5 @@ def ear(side: int) -> Part:
         page="ear",
         labels=Part.uniform(triangles, Label.FACE),
         gloss=0.12,
-        sharpness=12,
+        sharpness=12.0,
     )

@@ -27,7 +27,7 @@ from talksplat.synthetic.face import (
     spreading,
 )
 
-FULL_JAW = 0.30
+FULL_JAW = 0.26
 """Radians that the jaw turns at jaw = 1."""
 
 
@@ -36,7 +36,7 @@ class Expression:
     """How far each action goes: 0 is rest, 1 is full."""
 
     jaw: float = 0.0
-    """Jaw turned down by 17 degrees."""
+    """Jaw turned down by 15 degrees."""
     rounding: float = 0.0
     """Corners together, lips forward, as for u."""
     spreading: float = 0.0
@@ -239,7 +239,7 @@ def _neutral() -> Float[np.ndarray, "468 3"]:
         for order, (above, below) in enumerate(zip(upper, lower, strict=True)):
             bulge = np.sin(np.pi * (order + 1) / 8)
             lift[above], lift[below] = np.array([0, 0.20 * bulge, 0.03]), np.array([0, -0.10 * bulge, 0.0])
-    near = [v for v in lift]
+    near = list(lift)
     distance = np.linalg.norm(rest[:, None] - rest[near][None], axis=-1).min(1)
     still = {int(v): np.zeros(3) for v in np.flatnonzero(distance > 0.9)}
     return rest + spreading().field({**still, **lift})

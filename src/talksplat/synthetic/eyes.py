@@ -29,7 +29,7 @@ def eyeball(eye: int) -> Part:
         page="eye",
         labels=Part.uniform(triangles, Label.FACE),
         gloss=4.0,
-        sharpness=150,
+        sharpness=150.0,
     )
 
 

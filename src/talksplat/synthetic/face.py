@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from talksplat.frame import Label
 from talksplat.synthetic.mesh import Subdivision, interpolating_subdivision
@@ -51,8 +51,8 @@ class FaceTopology:
     texture: Float[np.ndarray, "468 2"]
     """Place in the painted skin, 0 to 1, v down."""
     triangles: Int[np.ndarray, "M 3"]
-    lips: Int[np.ndarray, " M"]
-    """1 for triangles of the lips."""
+    lips: Bool[np.ndarray, " M"]
+    """Which triangles belong to the lips."""
     oval: tuple[int, ...]
     """The outer rim, in the order of its triangles."""
 
@@ -77,7 +77,7 @@ def face_topology() -> FaceTopology:
         vertices=vertices,
         texture=texture,
         triangles=triangles,
-        lips=np.isin(triangles, lip_vertices).all(1).astype(np.int64),
+        lips=np.all(np.isin(triangles, lip_vertices), axis=1),
         oval=_outer_rim(triangles),
     )
 
@@ -103,7 +103,7 @@ def fine_face() -> Subdivision:
 def fine_labels() -> Int[np.ndarray, " M"]:
     """LIPS or FACE for every fine triangle."""
     lips = face_topology().lips[fine_face().parents]
-    return np.where(lips == 1, int(Label.LIPS), int(Label.FACE))
+    return np.where(lips, int(Label.LIPS), int(Label.FACE))
 
 
 def fine_rim(start: int) -> Int[np.ndarray, " fine"]:
@@ -139,7 +139,7 @@ class Spreading:
         result = np.zeros((LANDMARKS, len(handles)))
         result[handles, np.arange(len(handles))] = 1
         block = self._bending[np.ix_(free, free)]
-        result[free] = np.linalg.solve(block, -self._bending[np.ix_(free, handles)])
+        result[free] = np.linalg.solve(block, -self._bending[np.ix_(free, np.array(handles))])
         return result
 
     def field(self, handles: Mapping[int, np.ndarray]) -> Float[np.ndarray, "468 channels"]:

@@ -16,20 +16,9 @@ WHORL = np.array([-0.12, 0.80, -0.59])
 # Hairline around the vertical axis: azimuth (0 front, 180 back, degrees) and angle down from the top.
 HAIRLINE = np.array(
     [
-        (0, 56),
-        (18, 56),
-        (34, 57),
-        (48, 62),
-        (58, 76),
-        (65, 95),
-        (70, 107),
-        (76, 107),
-        (81, 92),
-        (88, 82),
-        (100, 82),
-        (112, 98),
-    ]
-    + [(124, 120), (140, 137), (160, 142), (180, 143)],
+        *((0, 56), (18, 56), (34, 57), (48, 62), (58, 76), (65, 95), (70, 107), (76, 107)),
+        *((81, 92), (88, 82), (100, 82), (112, 98), (124, 120), (140, 137), (160, 142), (180, 143)),
+    ],
     dtype=float,
 )
 
@@ -48,7 +37,6 @@ def _frame() -> Float[np.ndarray, "3 3"]:
 
 
 def _directions(around: Float[np.ndarray, "*S"], polar: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S 3"]:
-    around, polar = np.broadcast_arrays(around, polar)
     local = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1)
     return local @ _frame()
 
@@ -56,7 +44,7 @@ def _directions(around: Float[np.ndarray, "*S"], polar: Float[np.ndarray, "*S"])
 def _reach(around: Float[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
     """Angle from the whorl at which strands leaving it in direction ``around`` meet the hairline."""
     polar = np.linspace(0.3, 2.6, 400)
-    direction = _directions(around[:, None], polar[None])
+    direction = _directions(*np.broadcast_arrays(around[:, None], polar[None]))
     azimuth = np.arctan2(direction[..., 0], direction[..., 2])
     beyond = np.arccos(np.clip(direction[..., 1], -1, 1)) > _hairline(azimuth)
     return polar[np.where(beyond.any(1), beyond.argmax(1), -1)]
@@ -120,5 +108,5 @@ def _thickness(direction: Float[np.ndarray, "*S 3"], layer: int) -> Float[np.nda
 def strand_directions(vertices: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
     """Unit vectors along the strands, for their sheen."""
     grid = vertices.reshape(ROWS, STRANDS, 3)
-    along = np.gradient(grid, axis=0).reshape(-1, 3)
+    along = np.asarray(np.gradient(grid, axis=0)).reshape(-1, 3)
     return along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)

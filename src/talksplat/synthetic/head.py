@@ -69,9 +69,7 @@ class Head:
         for rim, rings, label in self._borders():
             piece = bordered_grid(rim, rings, count)
             triangles.append(piece)
-            labels.append(
-                np.repeat(label, len(piece) // rings) if np.ndim(label) else Part.uniform(piece, Label(label))
-            )
+            labels.append(Part.uniform(piece, label))
             count += rings * len(rim)
             # Behind its rim the face's paint is continued by its mirror image.
             inward = 0.16 * (np.arange(rings)[:, None, None] + 1) / rings * ((0.5, 0.5) - texture[0][rim])
@@ -84,7 +82,7 @@ class Head:
             page="skin",
             labels=np.concatenate(labels),
             gloss=0.16,
-            sharpness=14,
+            sharpness=14.0,
         )
 
     @property

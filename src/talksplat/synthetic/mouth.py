@@ -73,7 +73,7 @@ def teeth(*, upper: bool) -> Part:
         page="teeth",
         labels=np.where(cell_row < GUM_ROWS - 1, int(Label.MOUTH), int(Label.TEETH)),
         gloss=0.35,
-        sharpness=40,
+        sharpness=40.0,
     )
 
 
@@ -95,7 +95,7 @@ def tongue() -> Part:
         page="tongue",
         labels=Part.uniform(triangles, Label.MOUTH),
         gloss=0.3,
-        sharpness=25,
+        sharpness=25.0,
     )
 
 

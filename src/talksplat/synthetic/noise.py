@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 
 def smooth_noise(
-    rng: np.random.Generator, height: int, width: int, wavelength_y: float, wavelength_x: float
+    rng: np.random.Generator, height: int, width: int, wavelength_y: float | int, wavelength_x: float | int
 ) -> Float[np.ndarray, "H W"]:
     """Gaussian noise of unit variance without details finer than the wavelengths (in pixels); it tiles."""
     spectrum = np.fft.rfft2(rng.standard_normal((height, width)))

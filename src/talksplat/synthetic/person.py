@@ -83,7 +83,7 @@ class Person:
         self._slices = {name: slice(a, b) for name, a, b in zip(self._parts, first, first[1:], strict=False)}
         self._triangles = np.concatenate([p.triangles + a for p, a in zip(parts, first, strict=False)]).astype(np.int32)
         self._labels = np.concatenate([part.labels for part in parts]).astype(np.uint8)
-        self._normals = NormalField(self._triangles, first[-1])
+        self._normals = NormalField(self._triangles, int(first[-1]))
         self._follow = self._following()
         self._texture = np.concatenate([part.texture for part in parts]).astype(np.float32)
         self._pages = _painted_pages(seed, self.palette)
@@ -189,8 +189,8 @@ class Person:
         columns: dict[str, list[np.ndarray]] = {"wrap": [], "gloss": [], "sharpness": [], "sheen": []}
         for part in self._parts.values():
             count = len(part.vertices)
-            soft = (0.40, 0.20, 0.13) if part.page in SKIN_PAGES else (0.12, 0.12, 0.12)
-            columns["wrap"].append(np.tile(np.float32(soft), (count, 1)))
+            soft = np.array((0.40, 0.20, 0.13) if part.page in SKIN_PAGES else (0.12, 0.12, 0.12), np.float32)
+            columns["wrap"].append(np.tile(soft, (count, 1)))
             columns["gloss"].append(np.full(count, part.gloss, np.float32))
             columns["sharpness"].append(np.full(count, part.sharpness, np.float32))
             columns["sheen"].append(np.full(count, {"hair": 0.16, "under_hair": 0.07}.get(part.page, 0.0), np.float32))

@@ -75,7 +75,7 @@ def neck() -> Part:
         page="neck",
         labels=Part.uniform(triangles, Label.NECK),
         gloss=0.08,
-        sharpness=12,
+        sharpness=12.0,
     )
 
 
@@ -102,7 +102,7 @@ def sweater(seed: int) -> Part:
         page="sweater",
         labels=Part.uniform(triangles, Label.TORSO),
         gloss=0.02,
-        sharpness=8,
+        sharpness=8.0,
     )
 
 

@@ -56,7 +56,7 @@ def _places() -> tuple[Float[np.ndarray, "size size 3"], Float[np.ndarray, "size
     lips = np.zeros(SIZE * SIZE)
     lips[seen.pixels] = fine_labels()[seen.triangles] == int(Label.LIPS)
     nearest = distance_transform_edt(~covered.reshape(SIZE, SIZE), return_distances=False, return_indices=True)
-    index = tuple(nearest)
+    index = tuple(np.asarray(nearest))
     return place.reshape(SIZE, SIZE, 3)[index], gaussian_filter(lips.reshape(SIZE, SIZE)[index], 2.2)
 
 

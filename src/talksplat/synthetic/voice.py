@@ -25,7 +25,9 @@ from talksplat.synthetic.speech import PAUSE, VOICES, Phoneme, Voice
 RATE_PARAMETER, PITCH_PARAMETER, RANGE_PARAMETER = 1, 3, 4
 PHONEME_EVENT = 7
 SYNCHRONOUS, WITH_PHONEMES, PHONEMES_AS_IPA, UTF8 = 2, 1, 2, 1
-LONGEST_CLOSURE_S, USUAL_CLOSURE_S = 0.12, 0.07
+LONGEST_CLOSURE_S, USUAL_CLOSURE_S = 0.16, 0.07
+BLOCK_S, QUIET = 0.004, 0.1
+"""Loudness is judged in blocks; those below this share of the loudest before the burst are silent."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,13 @@ def silence_before(samples: Int16[np.ndarray, " samples"], sample: int, rate: in
 
     A plosive after a pause has no closure of its own in the sound; the usual length is taken.
     """
-    window = samples[max(0, sample - int(LONGEST_CLOSURE_S * rate)) : sample].astype(np.float64)
-    loud = np.flatnonzero(np.abs(window) > 40)
-    silent = len(window) - (int(loud[-1]) + 1 if len(loud) else 0)
-    usual = int(USUAL_CLOSURE_S * rate)
-    return max(0, sample - (silent if 0 < silent < len(window) else usual))
+    block = int(BLOCK_S * rate)
+    blocks = min(int(LONGEST_CLOSURE_S * rate), sample) // block
+    before = samples[sample - blocks * block : sample].astype(np.float64).reshape(blocks, block)
+    level = np.sqrt((before**2).mean(1))
+    loud = np.flatnonzero(level > QUIET * level.max(initial=1.0))
+    silent = blocks - 1 - int(loud[-1]) if len(loud) else 0
+    return max(0, sample - (silent * block if silent else int(USUAL_CLOSURE_S * rate)))
 
 
 def phonemes_of_sentence(

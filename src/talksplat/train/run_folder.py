@@ -31,8 +31,7 @@ class RunFolder:
         """
         record = self.folder / "run.json"
         found = json.loads(record.read_text()) if record.is_file() else None
-        unfinished = found is not None and not found["finished"]
-        if unfinished and not restart:
+        if found is not None and not found["finished"] and not restart:
             if not resume:
                 raise RunError(
                     f"an interrupted run lies in `{self.folder}`",
