@@ -8,8 +8,10 @@ namespace talksplat {
 // rows[lane][k] to columns[k] in lane, and back; lanes from `count` on are zero, and are not written.
 inline void load_columns(const float* rows, int width, int count, Floats* columns) {
   alignas(64) float lanes[3 * MOST_BASES][LANES];
-  for (int lane = 0; lane < LANES; ++lane)
-    for (int k = 0; k < width; ++k) lanes[k][lane] = lane < count ? rows[lane * width + k] : 0.0f;
+  if (count < LANES)
+    for (int k = 0; k < width; ++k) store(lanes[k], Floats{});
+  for (int lane = 0; lane < count; ++lane)
+    for (int k = 0; k < width; ++k) lanes[k][lane] = rows[lane * width + k];
   for (int k = 0; k < width; ++k) columns[k] = load(lanes[k]);
 }
 inline void store_columns(float* rows, int width, int count, const Floats* columns) {

@@ -114,7 +114,8 @@ struct TileLists {
 struct Context {
   Scratch<Splat> splats;
   Scratch<TileBox> boxes;
-  Scratch<uint32_t> keys, order, order_keys, spare, spare_keys;
+  Scratch<uint32_t> keys, order;  // Bits of the depth; numbers of visible Gaussians, nearest first.
+  Scratch<uint64_t> keyed, spare;
   Scratch<uint32_t> pairs;        // Gaussian numbers tile by tile, nearest first.
   Scratch<uint32_t> tile_starts;  // tiles + 1
   Scratch<TileLists> lists;

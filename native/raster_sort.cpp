@@ -7,22 +7,41 @@ namespace talksplat {
 namespace {
 
 constexpr int MOST_DIGIT_BITS = 12;  // A histogram of 4096 counts stays in the first cache.
+constexpr int MOST_PASSES = 3;
 
 int bit_length(uint32_t value) { return value ? 32 - __builtin_clz(value) : 0; }
 
-// One stable pass of radix sort by the digit at `shift`.
-void sort_pass(size_t count, int shift, int bits, const uint32_t* keys, const uint32_t* numbers, uint32_t* sorted_keys,
-               uint32_t* sorted_numbers) {
-  uint32_t starts[(1 << MOST_DIGIT_BITS) + 1] = {};
-  const uint32_t mask = (1u << bits) - 1;
-  for (size_t i = 0; i < count; ++i) ++starts[((keys[i] >> shift) & mask) + 1];
-  for (uint32_t digit = 0; digit < mask; ++digit) starts[digit + 1] += starts[digit];
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t to = starts[(keys[i] >> shift) & mask]++;
-    sorted_keys[to] = keys[i];
-    sorted_numbers[to] = numbers[i];
+// Depth above the nearest one in the high half, the Gaussian's number in the low one.
+using Keyed = uint64_t;
+
+// Radix sort by digits of the key, lowest first; it keeps the order of equal keys.
+class RadixSort {
+ public:
+  explicit RadixSort(uint32_t greatest) {
+    const int length = std::max(1, bit_length(greatest));
+    passes_ = (length + MOST_DIGIT_BITS - 1) / MOST_DIGIT_BITS;
+    bits_ = (length + passes_ - 1) / passes_;
   }
-}
+  int passes() const { return passes_; }
+
+  void count(uint32_t key) {
+    for (int pass = 0; pass < passes_; ++pass) ++starts_[pass][digit(key, pass) + 1];
+  }
+
+  // Puts what `place` makes of every entry where its digit belongs.
+  template <class Entry, class Place>
+  void sort(int pass, const Keyed* from, size_t count, Entry* to, Place place) {
+    uint32_t* starts = starts_[pass];
+    for (uint32_t value = 1; value < 1u << bits_; ++value) starts[value] += starts[value - 1];
+    for (size_t i = 0; i < count; ++i) to[starts[digit(uint32_t(from[i] >> 32), pass)]++] = place(from[i]);
+  }
+
+ private:
+  uint32_t digit(uint32_t key, int pass) const { return key >> pass * bits_ & ((1u << bits_) - 1); }
+
+  int passes_, bits_;
+  uint32_t starts_[MOST_PASSES][(1 << MOST_DIGIT_BITS) + 1] = {};
+};
 
 // Counts, then places, the pairs of one thread's share of the depth order.
 template <class Visit>
@@ -60,24 +79,22 @@ void sort_by_depth(Context& context, const RasterArguments& arguments) {
     farthest = std::max(farthest, context.workers[thread].farthest);
   }
   const size_t count = arguments.count;
-  uint32_t *numbers = context.order.reserve(count), *keys = context.order_keys.reserve(count);
-  uint32_t *spare = context.spare.reserve(count), *spare_keys = context.spare_keys.reserve(count);
+  Keyed *keyed = context.keyed.reserve(count), *spare = context.spare.reserve(count);
+  RadixSort radix(farthest > nearest ? farthest - nearest : 0);
   size_t visible = 0;
   for (size_t i = 0; i < count; ++i) {
-    numbers[visible] = uint32_t(i);
-    keys[visible] = context.keys.data()[i] - nearest;
-    visible += context.boxes.data()[i].right != 0;
+    if (context.boxes.data()[i].right == 0) continue;
+    const uint32_t key = context.keys.data()[i] - nearest;
+    radix.count(key);
+    keyed[visible++] = Keyed(key) << 32 | i;
   }
   context.visible = visible;
-  if (visible == 0) return;
-  const int length = std::max(1, bit_length(farthest - nearest));
-  const int passes = (length + MOST_DIGIT_BITS - 1) / MOST_DIGIT_BITS, bits = (length + passes - 1) / passes;
-  for (int pass = 0; pass < passes; ++pass) {
-    sort_pass(visible, pass * bits, bits, keys, numbers, spare_keys, spare);
-    std::swap(keys, spare_keys);
-    std::swap(numbers, spare);
+  const int last = radix.passes() - 1;
+  for (int pass = 0; pass < last; ++pass) {
+    radix.sort(pass, keyed, visible, spare, [](Keyed entry) { return entry; });
+    std::swap(keyed, spare);
   }
-  if (passes % 2) std::swap(context.order, context.spare);  // The sorted numbers lie where `spare` was.
+  radix.sort(last, keyed, visible, context.order.reserve(count), [](Keyed entry) { return uint32_t(entry); });
 }
 
 void bin_into_tiles(Context& context, const RasterArguments& arguments) {

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(folder: Path) -> dict[str, Any]:
-    config = DemoConfig(size=256, seconds=6.0, settings=FEW_STEPS)
+    config = DemoConfig(size=256, seconds=5.2, settings=FEW_STEPS)
     return demonstrate(folder, config, choose_rasterizer("cpu"), Reporter(quiet=True))
 
 
@@ -83,7 +83,7 @@ def test_consent_reaches_the_avatar(folder: Path, outcome: dict[str, Any]) -> No
 def test_the_examples_run(folder: Path, outcome: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     avatar = folder / "example.avatar"
     example("01").main(folder / "speaker.mp4", folder / "speaker", "a drawn speaker; no person is shown", size=256)
-    assert "150 frames" in capsys.readouterr().out
+    assert "130 frames" in capsys.readouterr().out
     example("02").main(folder / "speaker", avatar, FEW_STEPS)
     assert load_avatar(avatar).method == "gstalker"
     example("03").main(avatar, folder / "new-speech.wav", folder / "example.mp4")

@@ -124,7 +124,7 @@ def synthetic_statement(saved: SavedAvatar) -> dict[str, str]:
         "provenance": asdict(source),
     }
     comment = (
-        f"Synthetic media: this speech was never said on camera. Made with talksplat {__version__} ({saved.method}) "
+        f"Synthetic media: this video was computed, not recorded. Made with talksplat {__version__} ({saved.method}) "
         f"from {source.source} (SHA-256 {source.source_sha256}). Consent: {source.consent}"
     )
     return {"title": "Synthetic video of a speaking person", "comment": comment, "description": json.dumps(record)}

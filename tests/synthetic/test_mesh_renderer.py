@@ -63,7 +63,7 @@ def test_subdivision_passes_through_the_given_vertices_and_reproduces_planes():
     fine = interpolating_subdivision(grid_triangles(rows, rows), len(coarse), corners)
     assert len(fine.triangles) == 16 * 2 * (rows - 1) ** 2
     points = fine.weights @ coarse
-    assert np.array_equal(points[: len(coarse)], coarse.astype(np.float32))
+    assert np.allclose(points[: len(coarse)], coarse, atol=1e-12)
     assert np.allclose(points[:, 2], points[:, :2] @ [0.3, -0.2], atol=1e-4)
     coarse[:, 2] = np.random.default_rng(0).normal(size=len(coarse))
     assert np.allclose((fine.weights @ coarse)[: len(coarse)], coarse, atol=1e-6)

@@ -17,7 +17,8 @@ from jaxtyping import Float, Float32, UInt8
 from talksplat.frame import Label
 from talksplat.prepare.matte import GRID, GuidedFilter, Picture, Segmenter, coarse, read_segmenter, speaker_only
 from talksplat.prepare.outline import EYE_CORNERS, LIPS, MOUTH, filled
-from talksplat.prepare.parts import PARTS, PartModel, View, learn_parts, view_of
+from talksplat.prepare.parts import PARTS, PartModel, learn_parts
+from talksplat.prepare.view import View, view_of
 from talksplat.progress import Reporter
 from talksplat.storage import write_bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -24,6 +24,7 @@ LEAST_LIMB = 0.01
 Picture = UInt8[np.ndarray, "H W 3"]
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """A network that tells a person from the background on the coarse grid."""
 
@@ -159,8 +160,8 @@ class GuidedFilter:
         (mean,) = self._box([values])
         products = self._box([color * values for color in self._guide])
         covariance = [product - color * mean for product, color in zip(products, self._mean, strict=True)]
-        slopes = [sum(a * c for a, c in zip(row, covariance, strict=True)) for row in self._inverse]
-        offset = mean - sum(slope * color for slope, color in zip(slopes, self._mean, strict=True))
+        slopes = [np.sum([a * c for a, c in zip(row, covariance, strict=True)], 0) for row in self._inverse]
+        offset = mean - np.sum([slope * color for slope, color in zip(slopes, self._mean, strict=True)], 0)
         *slopes, offset = self._box([*slopes, offset])
         return slopes, offset
 

@@ -32,6 +32,8 @@ HAIRLINE, CHIN, NOSE = 10, 152, 2
 TEMPLES = (127, 356)
 EYE_CORNERS = (33, 263)
 EAR_LOBES = (132, 361)
+EAR = 0.2
+"""How far the ears hang below the landmarks :data:`EAR_LOBES` when the head is raised, by the eye corners' distance."""
 SUB_PIXEL = 4
 """Binary digits behind the point of drawn coordinates."""
 
@@ -100,12 +102,13 @@ def below_jaw(
 ) -> Float32[np.ndarray, "H W"]:
     """How far pixels lie below the jaw line, in units of ``frame``; negative above it.
 
-    ``places`` are (u, v) of the pixels. Beside the face the line goes on level from the ear lobes.
+    ``places`` are (u, v) of the pixels. Beside the face the line goes on level, a little under the ear lobes.
     """
     jaw = frame.to_head(landmarks[list(JAW), :2])
     right, left = (frame.to_head(landmarks[lobe, :2]) for lobe in EAR_LOBES)
     inner = jaw[(jaw[:, 0] > right[0]) & (jaw[:, 0] < left[0])]
-    line = np.concatenate([right[None], inner, left[None]])
+    beside = [[right[0] - 0.01, right[1] + EAR], right, left, [left[0] + 0.01, left[1] + EAR]]
+    line = np.concatenate([inner, np.array(beside, inner.dtype)])
     line = line[np.argsort(line[:, 0])]
     level = np.interp(places[..., 0], line[:, 0], line[:, 1])
     return (places[..., 1] - level).astype(np.float32)

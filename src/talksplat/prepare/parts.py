@@ -11,33 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32
 
 from talksplat.frame import Label
 from talksplat.prepare.matte import GRID
-from talksplat.prepare.outline import (
-    CORE,
-    FEATURES,
-    HAIRLINE,
-    NOSE,
-    OVAL,
-    HeadFrame,
-    below_jaw,
-    filled,
-    hull,
-)
+from talksplat.prepare.outline import HAIRLINE, NOSE, HeadFrame
+from talksplat.prepare.view import BINS, GRAINS, View
 
 PARTS = (Label.HAIR, Label.FACE, Label.NECK, Label.TORSO)
 HAIR, FACE, NECK, TORSO = range(4)
 
-BINS = 32
-"""Bins of each axis of the color histograms (Lab)."""
-PATCH = 5
-"""Edge of the window in which a pixel's color is averaged and its texture measured, pixels of the grid."""
-GRAINS = 16
-"""Bins of the texture histograms: half octaves of the lightness's deviation in the window."""
 COLOR_BLUR = 1.2
-"""Standard deviation of their smoothing, bins."""
+"""Standard deviation of the color histograms' smoothing, bins."""
 UNSEEN = 0.05
 """Part of a color model spread over all colors: no color is impossible."""
 CELLS_PER_UNIT = 16
@@ -58,6 +43,8 @@ BESIDE = 0.5
 """Distance from the face beyond which, over the jaw's level, a person is hair, units."""
 FOREHEAD = 0.4
 """How far over MediaPipe's topmost landmark a high forehead may end, units."""
+COLLAR = 0.1
+"""Distance from the jaw line that clothes keep, units."""
 SHOULDER = 1.6
 """Distance from the middle beyond which, under the jaw's level, a person is clothed shoulder, units."""
 FRINGE = 0.1
@@ -66,92 +53,6 @@ STREAK = 0.18
 """Width under which something of the skin's colors above the forehead is a shine on the hair, units."""
 FEWEST = 200
 """Pixels, over all sampled frames, from which a color model can be learned."""
-
-
-@dataclass(frozen=True)
-class View:
-    """One picture on the coarse grid with what the landmarks tell about it."""
-
-    bins: Int32[np.ndarray, "256 256"]
-    """Histogram bin of every pixel's color, averaged over its neighbors."""
-    grain: Int32[np.ndarray, "256 256"]
-    """Histogram bin of its texture: hair is streaky where skin is smooth."""
-    chroma: Float32[np.ndarray, "2 256 256"]
-    """a and b of Lab, 8 bit scale."""
-    person: Float32[np.ndarray, "256 256"]
-    classes: Float32[np.ndarray, "256 256 6"] | None
-    """The multi-class segmenter's opinion where there is one."""
-    landmarks: Float32[np.ndarray, "478 3"]
-    """Pixels of the grid."""
-    frame: HeadFrame
-    places: Float32[np.ndarray, "256 256 2"]
-    """(u, v) of every pixel."""
-    below: Float32[np.ndarray, "256 256"]
-    """Distance below the jaw line, units."""
-    oval: Bool[np.ndarray, "256 256"]
-    core: Bool[np.ndarray, "256 256"]
-    """The part of the oval that is face even where its color is hair's."""
-    skin: Bool[np.ndarray, "256 256"]
-    """The core without brows, eyes and lips."""
-
-    def level(self, landmark: int) -> float:
-        """v of a landmark."""
-        return float(self.frame.to_head(self.landmarks[landmark, :2])[1])
-
-
-def view_of(
-    picture: UInt8[np.ndarray, "256 256 3"],
-    landmarks: Float[np.ndarray, "478 3"],
-    person: Float32[np.ndarray, "256 256"],
-    classes: Float32[np.ndarray, "256 256 6"] | None = None,
-) -> View:
-    """Prepare a coarse sRGB picture; ``landmarks`` in pixels of the grid."""
-    mean, deviation = _patches(picture)
-    level = np.minimum(mean * (BINS / 256), BINS - 1).astype(np.int32)
-    frame = HeadFrame.of(landmarks)
-    places = frame.grid(GRID)
-    core = filled(hull(landmarks[list(CORE), :2]), GRID)
-    features = sum(filled(hull(landmarks[list(feature), :2]), GRID) for feature in FEATURES) > 0
-    return View(
-        bins=(level[..., 0] * BINS + level[..., 1]) * BINS + level[..., 2],
-        grain=np.clip(2 * np.log2(2 * deviation), 0, GRAINS - 1).astype(np.int32),
-        chroma=np.ascontiguousarray(mean[..., 1:].transpose(2, 0, 1)),
-        person=person,
-        classes=classes,
-        landmarks=np.asarray(landmarks, np.float32),
-        frame=frame,
-        places=places,
-        below=below_jaw(frame, landmarks, places),
-        oval=filled(landmarks[list(OVAL), :2], GRID),
-        core=core,
-        skin=core & ~features,
-    )
-
-
-def _patches(picture: UInt8[np.ndarray, "256 256 3"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean Lab color and deviation of lightness around every pixel, of the evenest window that holds it.
-
-    Windows across an edge would show a texture that neither side has (Kuwahara et al. 1976).
-    """
-    import cv2
-
-    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2Lab).astype(np.float32)
-    mean = cv2.blur(lab, (PATCH, PATCH))
-    variance = cv2.blur(lab[..., 0] ** 2, (PATCH, PATCH)) - mean[..., 0] ** 2
-    reach = PATCH // 2
-    best, least = mean, variance
-    for down, right in ((reach, reach), (reach, -reach), (-reach, reach), (-reach, -reach)):
-        shifted = _shifted(variance, down, right)
-        evener = shifted < least
-        least = np.where(evener, shifted, least)
-        best = np.where(evener[..., None], _shifted(mean, down, right), best)
-    return best, np.sqrt(np.maximum(least, 0.25))
-
-
-def _shifted(values: np.ndarray, down: int, right: int) -> np.ndarray:
-    """``values`` moved, the border repeated."""
-    line = np.arange(GRID)
-    return values[np.clip(line - down, 0, GRID - 1)][:, np.clip(line - right, 0, GRID - 1)]
 
 
 @dataclass(frozen=True)
@@ -198,7 +99,7 @@ def allowed(view: View, long_hair: bool) -> Bool[np.ndarray, "4 256 256"]:
     outside = ~view.oval
     permitted = np.empty((4, GRID, GRID), bool)
     permitted[NECK] = (view.below > 0) & outside & (view.below < 1.6)
-    permitted[TORSO] = (view.below > 0) & outside
+    permitted[TORSO] = (view.below > COLLAR) & outside
     permitted[FACE] = view.oval | (view.below <= 0.02)
     permitted[HAIR] = ~view.core
     if not long_hair:
@@ -286,7 +187,8 @@ def _reached(region: np.ndarray, start: np.ndarray) -> Bool[np.ndarray, "256 256
     """The pieces of ``region`` that hold a pixel of ``start``."""
     import cv2
 
-    count, pieces = cv2.connectedComponents(region.astype(np.uint8), connectivity=4)
+    count, found = cv2.connectedComponents(region.astype(np.uint8), connectivity=4)
+    pieces = np.asarray(found, np.int32)
     kept = np.zeros(count, bool)
     kept[pieces[region & start]] = True
     return kept[pieces]
@@ -363,28 +265,25 @@ def _rooted(view: View, likely: Float32[np.ndarray, "4 256 256"]) -> Float32[np.
     So a dark suit is not hair (it must hang together with the scalp, by a way that does not lead through the face),
     a red tie is not neck, and shining streaks of hair are not face. Hair's colors right under the jaw are a beard's.
     """
-    inside = view.person > 0.4
-    hair = (likely[HAIR] > 0.5) & inside & ~view.core
-    neck = (likely[NECK] > 0.5) & inside
-    face = (likely[FACE] > 0.5) & inside
-    loose_hair = hair & ~_reached(hair, view.places[..., 1] < view.level(HAIRLINE) + 0.35)
-    loose_neck = neck & ~_reached(neck, view.below < 0.2)
-    torso = (likely[TORSO] > 0.5) & inside
-    loose_torso = torso & ~_reached(torso, _border())
-    shine = (
-        face
-        & ~view.oval
-        & (view.below < -1)
-        & ~_reached(_opened(face | view.oval, STREAK * view.frame.unit), view.core)
-    )
-    fringe = _fringe(hair & ~loose_hair, face, FRINGE * view.frame.unit) & (view.below <= 0)
+    hair, face, neck, torso = (likely > 0.5) & (view.person > 0.4)
     under = view.below > 0
+    width = FRINGE * view.frame.unit
+    loose_hair = hair & ~view.core & ~_reached(hair & ~view.core, view.places[..., 1] < view.level(HAIRLINE) + 0.35)
+    loose_neck = neck & ~_reached(neck, (view.below < 0.2) & (np.abs(view.places[..., 0]) < 0.6))
+    loose_torso = torso & ~_reached(torso, _border())
+    shine = face & ~view.oval & (view.below < -1)
+    shine &= ~_reached(_opened(face | view.oval, STREAK * view.frame.unit), view.core)
+    # Along the outline the background's light changes colors: narrow rims go with what they lie along.
+    rim = _dilated(view.person < 0.6, width)
+    shine |= (face & ~_reached(face | view.core, view.core)) | (_fringe(neck | torso, hair, width) & rim)
+    reflection = _fringe(hair & ~loose_hair, face, width) & ~under
     beard = loose_hair & (view.below < 0.12)
     result = likely.copy()
-    for part, loose in ((HAIR, loose_hair | fringe), (NECK, loose_neck), (FACE, shine), (TORSO, loose_torso)):
+    for part, loose in ((HAIR, loose_hair | reflection), (NECK, loose_neck), (FACE, shine), (TORSO, loose_torso)):
         result[part, loose] = 0
-    result[FACE, beard | fringe] = 1
-    result[HAIR, shine] = 1
+    result[FACE, beard | reflection] = 1
+    result[:, shine] = np.eye(4, dtype=np.float32)[HAIR][:, None]
+    result[FACE, loose_neck & (view.below < 0.15)] += 0.05
     result[TORSO, loose_neck | (loose_hair & ~beard & under)] += 0.02
     result[FACE, loose_hair & ~beard & ~under] += 0.02
     result[NECK, loose_torso] += 0.02
@@ -393,14 +292,15 @@ def _rooted(view: View, likely: Float32[np.ndarray, "4 256 256"]) -> Float32[np.
 
 def _fringe(region: np.ndarray, other: np.ndarray, width: float) -> Bool[np.ndarray, "256 256"]:
     """Parts of ``region`` narrower than ``width`` along ``other`` and away from the wider parts."""
+    return region & ~_dilated(_opened(region, width), width) & _dilated(other, width)
+
+
+def _dilated(region: np.ndarray, width: float) -> Bool[np.ndarray, "256 256"]:
+    """The region with what lies within ``width`` pixels of it."""
     import cv2
 
-    wide = _opened(region, width)
     edge = 2 * round(width) + 1
-    near_wide, near_other = (
-        cv2.dilate(part.astype(np.uint8), np.ones((edge, edge), np.uint8)) for part in (wide, other)
-    )
-    return region & ~near_wide.astype(bool) & near_other.astype(bool)
+    return cv2.dilate(region.astype(np.uint8), np.ones((edge, edge), np.uint8)).astype(bool)
 
 
 def _closed(region: np.ndarray, width: float) -> Bool[np.ndarray, "256 256"]:

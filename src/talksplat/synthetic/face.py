@@ -36,8 +36,8 @@ EYE_CORNERS = ((33, 133), (263, 362))
 LID_FOLDS = ((247, 30, 29, 27, 28, 56, 190), (467, 260, 259, 257, 258, 286, 414))
 BROWS = (((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)), ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)))
 """Upper and lower edge from the temple to the nose, right brow then left."""
-EYE_CENTERS = np.array([[-3.15, 2.62, 2.40], [3.15, 2.62, 2.40]])
-EYE_RADIUS = 1.48
+EYE_CENTERS = np.array([[-3.15, 2.62, 2.46], [3.15, 2.62, 2.46]])
+EYE_RADIUS = 1.39
 LID_THICKNESS = 0.085
 JAW_AXIS = np.array([0.0, -2.0, -4.0])
 """A point of the axis, along x, about which the jaw turns."""

@@ -10,7 +10,7 @@ from talksplat.synthetic.noise import blend, smooth_noise
 from talksplat.synthetic.palette import Palette
 
 Page = Float[np.ndarray, "H W 3"]
-PUPIL, IRIS = 0.215, 0.46
+PUPIL, IRIS = 0.23, 0.49
 """Radii, radians from the axis of sight."""
 
 
@@ -26,9 +26,9 @@ def eye_page(seed: int, palette: Palette) -> Page:
     fiber = fibers[row, ((angle / (2 * np.pi) + 0.5) * 719).astype(int)]
     white = np.array([0.90, 0.885, 0.87]) * (1 - 0.10 * np.clip(radius - 0.5, 0, 1))[..., None]
     picture = blend(white, (0.80, 0.58, 0.54), np.clip((radius - 0.72) / 0.5, 0, 1))
-    glow = np.exp(-(((radius - 0.25) / 0.09) ** 2))[..., None] * (0.16, 0.10, 0.02)
+    glow = np.exp(-(((radius - 0.265) / 0.09) ** 2))[..., None] * (0.16, 0.10, 0.02)
     iris = np.array(palette.iris) * (1 + 0.22 * fiber)[..., None] * (0.75 + 0.6 * radius / IRIS)[..., None] + glow
-    iris *= (1 - 0.75 * np.clip((radius - 0.385) / 0.075, 0, 1))[..., None]
+    iris *= (1 - 0.75 * np.clip((radius - 0.41) / 0.08, 0, 1))[..., None]
     soft = 0.012
     inside = 1 / (1 + np.exp((radius - IRIS) / soft))
     picture = picture + inside[..., None] * (iris - picture)
