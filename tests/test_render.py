@@ -79,6 +79,14 @@ def test_the_track_stays_inside_the_recording_and_reaches_both_ends(frames: int)
         assert places.max() > frames - 1.2
 
 
+def test_rounding_never_leads_out_of_the_recording() -> None:
+    for frames in range(2, 120):
+        driving = DrivingTrack(*track(frames))
+        for turn in range(4):
+            pose, _ = driving.at(turn * driving.period / 2)
+            assert bool(pose.isfinite().all())
+
+
 def test_between_the_turns_recorded_instants_are_played_as_they_are() -> None:
     poses, expression = track(100)
     driving = DrivingTrack(poses, expression)

@@ -92,7 +92,8 @@ class DrivingTrack:
         time = (frame + self._offset) % self.period
         if time > self.period / 2:  # The way back mirrors the way forth.
             time = self.period - time
-        return self._forth(float(time))
+        # At the ends rounding must not lead out of the recording.
+        return min(max(self._forth(float(time)), 0.0), float(self._length))
 
     def at(self, frame: int | float) -> tuple[Float[Tensor, "4 4"], Float[Tensor, " unit"]]:
         """Head pose and expression of output frame ``frame``; rotations between recorded frames by slerp."""

@@ -92,9 +92,9 @@ def test_movements_are_smooth():
 def test_landmarks_are_the_first_vertices_and_the_rest_face_keeps_the_gauge():
     expression = Expression(jaw=0.4, seal=0.0, rounding=0.3)
     apart = np.linalg.norm(Head().shape(expression)[:468] - face_rig().coarse(expression), axis=1)
-    # Only what the eyeballs push out differs from the rig: some of the skin of the lids, by less than a millimetre.
+    # Only what the eyeballs push out differs from the rig: some of the skin of the lids, by under two millimetres.
     assert np.mean(apart > 2e-5) < 0.06
-    assert apart.max() < 0.1
+    assert apart.max() < 0.2
     rest = face_topology().vertices
     assert np.linalg.norm(rest[33] - rest[263]) == pytest.approx(8.89, abs=0.01)
     mirrored = face_rig().coarse(Expression(jaw=0.5, seal=0.2))

@@ -305,7 +305,7 @@ def _landmarker(model: Path) -> tuple[Any, Callable[[Picture], Any]]:
         num_faces=2,
         output_face_blendshapes=True,
     )
-    with _quiet_stderr():
+    with quiet_stderr():
         landmarker = vision.FaceLandmarker.create_from_options(options)
         landmarker.detect(wrap(np.zeros((64, 64, 3), np.uint8)))  # The last of its start-up notes come with a picture.
     return landmarker, wrap
@@ -315,7 +315,7 @@ _stderr_lock = threading.Lock()
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Drop what native code writes to file descriptor 2: MediaPipe's start-up notes obey no log level."""
     with _stderr_lock:
         sys.stderr.flush()

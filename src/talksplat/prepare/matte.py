@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from talksplat import weights
+from talksplat.prepare.face import quiet_stderr
 
 GRID = 256
 """Edge of the networks' square input and output, and of all coarse maps, pixels."""
@@ -59,8 +60,9 @@ class PersonSegmenter:
     def __init__(self, model: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._network = Interpreter(str(model), num_threads=1)
-        self._network.allocate_tensors()
+        with quiet_stderr():
+            self._network = Interpreter(str(model), num_threads=1)
+            self._network.allocate_tensors()
         self._input = self._network.get_input_details()[0]["index"]
         self._output = self._network.get_output_details()[0]["index"]
 
@@ -85,7 +87,8 @@ class MulticlassSegmenter:
             output_confidence_masks=True,
             output_category_mask=False,
         )
-        self._task = vision.ImageSegmenter.create_from_options(options)
+        with quiet_stderr():
+            self._task = vision.ImageSegmenter.create_from_options(options)
         self._wrap = lambda pixels: Image(image_format=ImageFormat.SRGB, data=pixels)
 
     def __call__(self, picture: Picture) -> Float32[np.ndarray, "256 256 6"]:
@@ -113,12 +116,13 @@ def speaker_only(person: Float32[np.ndarray, "256 256"], inside: tuple[float, fl
     """
     import cv2
 
-    count, islands, stats, _ = cv2.connectedComponentsWithStats((person > 0.4).astype(np.uint8))
+    count, found, stats, _ = cv2.connectedComponentsWithStats((person > 0.4).astype(np.uint8))
+    islands = np.asarray(found, np.int32)
     x, y = np.clip(np.round(inside), 0, GRID - 1).astype(int)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
     keep = np.zeros(count, bool)
-    keep[islands[y, x] or int(areas.argmax())] = True
+    keep[int(islands[y, x]) or int(areas.argmax())] = True
     keep |= (stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT] == GRID) & (areas >= LEAST_LIMB * GRID * GRID)
     keep[0] = False
     # The soft border of what is kept stays, out to the reach of the guided filter.

@@ -49,6 +49,8 @@ SHOULDER = 1.6
 """Distance from the middle beyond which, under the jaw's level, a person is clothed shoulder, units."""
 FRINGE = 0.1
 """Width under which something of the hair's colors along the face's outline is the background's reflection, units."""
+GAP = 3.0
+"""Width of gaps between locks that are hair too, pixels of the grid."""
 STREAK = 0.18
 """Width under which something of the skin's colors above the forehead is a shine on the hair, units."""
 FEWEST = 200
@@ -153,7 +155,7 @@ def _hair_seeds(view: View, looks: _FirstLooks) -> Bool[np.ndarray, "256 256"]:
     odds = looks.hair_over_skin(view)
     surely = _surely_hair(view) & (odds > -1)
     hair = inside & (odds > 1) & (looks.palette[2, view.bins] > 0)
-    return _reached(_closed(hair | surely, 3) & inside, surely)
+    return _reached(_closed(hair | surely, GAP) & inside, surely)
 
 
 def _seeds(view: View, looks: _FirstLooks, hair: np.ndarray, long_hair: bool) -> Float32[np.ndarray, "4 256 256"]:

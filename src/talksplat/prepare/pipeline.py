@@ -7,6 +7,7 @@ stopped, and a second run redoes only what changed. ``portrait.json`` is written
 from __future__ import annotations
 
 import datetime
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from talksplat import __version__
+from talksplat import __version__, weights
 from talksplat.clock import FRAME_RATE, SAMPLE_RATE
-from talksplat.errors import UnreadableMedia, UnsuitableClip
+from talksplat.errors import InputError, UnreadableMedia, UnsuitableClip
 from talksplat.media.video import VideoInfo, probe, read_frames
-from talksplat.portrait import FORMAT, Portrait, PortraitInfo, Provenance
+from talksplat.portrait import FORMAT, Portrait, PortraitInfo, Provenance, read_info
 from talksplat.prepare.background import background_plate
 from talksplat.prepare.crop import Crop, square_crop
 from talksplat.prepare.face import Detections, track
 from talksplat.prepare.headpose import HeadPoses, solve_head_poses
 from talksplat.prepare.masks import write_masks
-from talksplat.prepare.quality import judge, write_sheet
+from talksplat.prepare.quality import judge, report_lines, write_sheet
 from talksplat.prepare.record import StepRecord
 from talksplat.prepare.tracks import load_measurements, save_measurements, tracks_of
 from talksplat.progress import Reporter
@@ -72,9 +73,19 @@ class _Preparation:
         self.video, self.out, self.config, self.reporter = existing_file(video, "video"), out, config, reporter
         self.clip = _suitable(self.video, config)
         self.sha256 = sha256_of_file(self.video)
+        self.fresh = not out.exists()
         self.record = StepRecord(out, self.sha256)
 
     def run(self) -> Portrait:
+        """Do what is not done; a video that turns out unsuitable leaves nothing behind."""
+        try:
+            return self._steps()
+        except InputError:
+            if self.fresh:
+                shutil.rmtree(self.out)
+            raise
+
+    def _steps(self) -> Portrait:
         crop, key = self._crop()
         key = self._frames(crop, key)
         faces, key = self._faces(key)
@@ -86,20 +97,28 @@ class _Preparation:
         return self._finish(faces, poses, crop)
 
     def _step(self, step: str, depends: list[Any], outputs: list[Path], work: Callable[[], None]) -> str:
-        """Do ``work`` unless it was done for the same ``depends`` and its outputs are there; returns its key."""
+        """Do ``work`` unless it was done for the same ``depends`` and its outputs are there; returns its key.
+
+        An output that is a folder holds one file a frame.
+        """
         key = self.record.key(step, VERSIONS[step.split(" ")[0]], *depends)
-        if not (self.record.is_done(step, key) and all(path.exists() for path in outputs)):
+        if not (self.record.is_done(step, key) and all(map(self._is_whole, outputs))):
             self.record.begin(step, key, *outputs)
             (self.out / "portrait.json").unlink(missing_ok=True)
             work()
             self.record.finish(step, key)
         return key
 
+    def _is_whole(self, output: Path) -> bool:
+        if not output.is_dir():
+            return output.is_file()
+        return sum(1 for _ in output.iterdir()) == self.clip.frames
+
     def _crop(self) -> tuple[Crop, str]:
         path = self.record.folder / "crop.npy"
 
         def work() -> None:
-            every = max(1, self.clip.frames // CROP_SAMPLES)
+            every = -(-self.clip.frames // CROP_SAMPLES)
             samples = [picture for n, picture in enumerate(read_frames(self.video)) if n % every == every // 2]
             found = track(lambda n: samples[n], len(samples), workers=self.config.workers)
             crop = square_crop(found.landmarks[found.detected], self.clip.height, self.clip.width)
@@ -155,7 +174,8 @@ class _Preparation:
             folder.mkdir(exist_ok=True)
             write_masks(self.picture, faces.landmarks, folder, workers=self.config.workers, reporter=self.reporter)
 
-        return self._step("masks", [above], [folder], work)
+        # A better segmenter that has come is a reason to do them again.
+        return self._step("masks", [above, weights.available("selfie-multiclass")], [folder], work)
 
     def _background(self, above: str) -> None:
         from PIL import Image
@@ -207,7 +227,12 @@ class _Preparation:
             self._step(f"speech {name}", [self.sha256, self.clip.frames], [path], work)
 
     def _finish(self, faces: Detections, poses: HeadPoses, crop: Crop) -> Portrait:
-        """Quality figures, ``portrait.json`` and the contact sheet."""
+        """Quality figures, ``portrait.json`` and the contact sheet, unless they are those of these steps."""
+        sheet = self.out / "quality.png"
+        if (self.out / "portrait.json").is_file() and sheet.is_file():
+            known = read_info(self.out)
+            if known.steps == self.record.finished and known.provenance.consent == self.config.consent.strip():
+                return Portrait(self.out)
         middle = np.median(poses.head_to_camera, 0)
         left, _, right = np.linalg.svd(middle[:3, :3])
         middle[:3, :3] = left @ right  # the rotation nearest to the entries' medians
@@ -226,11 +251,13 @@ class _Preparation:
             reference_pose=middle.tolist(),
             head_scale=float(poses.scale),
             steps=self.record.finished,
-            quality=judge(self.out, faces, poses),
+            quality=judge(self.out, self.config.size, faces, poses),
         )
         info.save(self.out)
         portrait = Portrait(self.out)
-        write_sheet(portrait, self.out / "quality.png")
+        write_sheet(portrait, sheet)
+        for line in report_lines(info.quality):
+            self.reporter.note(line)
         return portrait
 
     def picture(self, index: int) -> np.ndarray:

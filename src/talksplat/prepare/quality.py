@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +28,25 @@ COLORS = {
     Label.MOUTH: (90, 10, 30),
     Label.TEETH: (255, 255, 255),
 }
-"""Colours of the classes on the contact sheet."""
+"""Colors of the classes on the contact sheet."""
 QUIET = -35.0
 """LUFS under which speech is quiet."""
 STILL = 3.0
 """Degrees of head turn under which a clip says little about the head's depth."""
 SMALL = 80.0
-"""Distance of the eye corners, pixels, under which detail is lost."""
+"""Distance of the eye corners in a picture of 512 pixels under which detail is lost."""
 MISFIT = 3.0
 """Pixels of reprojection error at 512 from which the poses are doubtful."""
+FLICKER = 1.0
+"""Percent of brightness from frame to frame from which the light flickers."""
+FLICKER_RUNS = 12
+"""Runs of six frames in which it is measured."""
 SHOWN = 6
 """Frames on the contact sheet."""
 
 
-def judge(folder: Path, faces: Detections, poses: HeadPoses) -> dict[str, Any]:
-    """Figures of the quality report, JSON-able."""
+def judge(folder: Path, size: int, faces: Detections, poses: HeadPoses) -> dict[str, Any]:
+    """Figures of the quality report of a portrait of ``size`` pixels, JSON-able."""
     import soundfile
 
     from talksplat.media.audio import loudness
@@ -62,10 +67,43 @@ def judge(folder: Path, faces: Detections, poses: HeadPoses) -> dict[str, Any]:
         "yaw_degrees": _range(angles[usable, 1]),
         "roll_degrees": _range(angles[usable, 2]),
         "focal_px": round(float(poses.intrinsics[0, 0]), 1),
+        "flicker_percent": _flicker(folder, len(usable)),
         "loudness_lufs": None if level is None else round(level, 1),
     }
-    figures["warnings"] = _warnings(figures)
+    figures["warnings"] = _warnings(figures, size)
     return figures
+
+
+def report_lines(figures: dict[str, Any]) -> list[str]:
+    """The quality report as lines of text: figures first, then warnings."""
+    pitch, yaw = (" to ".join(f"{angle:+.0f}" for angle in figures[f"{name}_degrees"]) for name in ("pitch", "yaw"))
+    level = figures["loudness_lufs"]
+    lines = [
+        f"{figures['seconds']:.1f} s, {figures['frames_dropped']} frames dropped{_reasons(figures['dropped'])}",
+        f"head turns {yaw} degrees, nods {pitch}; eye corners {figures['eye_distance_px']:.0f} pixels apart",
+        f"landmarks fit the rigid head within {figures['reprojection_px']} pixels; "
+        f"light flickers by {figures['flicker_percent']} %; "
+        + ("the sound is silent" if level is None else f"speech at {level} LUFS"),
+    ]
+    return lines + [f"warning: {text}" for text in figures["warnings"]]
+
+
+def _reasons(dropped: list[list[Any]]) -> str:
+    counts = Counter(reason for _, reason in dropped)
+    return " (" + ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) + ")" if counts else ""
+
+
+def _flicker(folder: Path, count: int) -> float:
+    """How much the light changes from frame to frame: the median change of the picture's mean, percent of it."""
+    import simplejpeg
+
+    runs = np.linspace(0, max(count - 6, 0), FLICKER_RUNS).astype(int)
+    changes = []
+    for start in runs:
+        pictures = (folder / "frames" / f"{index:06d}.jpg" for index in range(start, min(start + 6, count)))
+        means = [simplejpeg.decode_jpeg(path.read_bytes(), colorspace="GRAY").mean() for path in pictures]
+        changes.extend(np.abs(np.diff(means)) / max(float(np.mean(means)), 1.0))
+    return round(100 * float(np.median(changes)), 2) if changes else 0.0
 
 
 def _range(values: np.ndarray) -> list[float]:
@@ -75,7 +113,7 @@ def _range(values: np.ndarray) -> list[float]:
     return [round(float(value), 1) for value in np.percentile(values, (2, 98))]
 
 
-def _warnings(figures: dict[str, Any]) -> list[str]:
+def _warnings(figures: dict[str, Any], size: int) -> list[str]:
     """What the user should know before training, in plain words."""
     found = []
     frames = figures["seconds"] * FRAME_RATE
@@ -91,7 +129,9 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append("the sound is silent: lips cannot be learned from it")
     elif figures["loudness_lufs"] < QUIET:
         found.append(f"the speech is quiet ({figures['loudness_lufs']} LUFS): noise may drive the lips")
-    if figures["eye_distance_px"] < SMALL:
+    if figures["flicker_percent"] > FLICKER:
+        found.append(f"the light flickers by {figures['flicker_percent']} % a frame: the avatar cannot follow that")
+    if figures["eye_distance_px"] < SMALL * size / 512:
         found.append(f"the face is small ({figures['eye_distance_px']} pixels between the eye corners): detail is lost")
     if figures["reprojection_px"] and figures["reprojection_px"] > MISFIT * figures["eye_distance_px"] / 120:
         found.append(f"the head poses fit badly ({figures['reprojection_px']} pixels): look at quality.png")
@@ -120,7 +160,7 @@ def write_sheet(portrait: Portrait, path: Path) -> None:
 
 
 def _painted(picture: UInt8[np.ndarray, "H W 3"], labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture under the colours of its classes."""
+    """The picture under the colors of its classes."""
     table = np.zeros((256, 3), np.float32)
     for label, color in COLORS.items():
         table[int(label)] = color

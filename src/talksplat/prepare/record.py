@@ -23,8 +23,10 @@ class StepRecord:
         self.folder = portrait / ".prepare"
         self._file = self.folder / "steps.json"
         known: dict[str, Any] = {}
+        if portrait.exists() and not portrait.is_dir():
+            raise PortraitError(f"`{portrait}` is a file; expected a folder to make", hint="choose another --out")
         if self._file.is_file():
-            known = json.loads(self._file.read_text())
+            known = _read(self._file, portrait)
         elif portrait.is_dir() and any(path for path in portrait.iterdir() if path.name != ".prepare"):
             raise PortraitError(
                 f"`{portrait}` exists and is no portrait that `talksplat prepare` made",
@@ -39,6 +41,7 @@ class StepRecord:
         self._keys: dict[str, str] = known.get("steps", {})
         self._video = video_sha256
         self.folder.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(portrait)
         self._save()
 
     def key(self, step: str, *depends: Any) -> str:
@@ -73,3 +76,21 @@ class StepRecord:
 
     def _save(self) -> None:
         write_json(self._file, {"video": self._video, "steps": self._keys})
+
+
+def _read(file: Path, portrait: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(file.read_text())
+        dict(known["steps"])
+        return known
+    except (ValueError, KeyError, TypeError) as error:
+        raise PortraitError(
+            f"the record of `{portrait}` is damaged: {error}",
+            hint="choose another --out, or delete that folder to make it anew",
+        ) from error
+
+
+def _remove_unfinished(portrait: Path) -> None:
+    """Remove temporary files that a killed run left."""
+    for path in portrait.rglob(".*.tmp*"):
+        path.unlink(missing_ok=True)

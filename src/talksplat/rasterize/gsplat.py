@@ -59,7 +59,7 @@ def rasterize_on_cuda(gaussians: Gaussians, camera: Camera) -> Rendered:
 
 
 def _gsplat() -> Any:
-    import gsplat  # Absolute: the package of that name, never this file.
+    import gsplat  # pyright: ignore[reportMissingImports] # The package, never this file.
 
     return gsplat
 

@@ -36,7 +36,7 @@ def _relief(share: Float[np.ndarray, "*S"], angle: Float[np.ndarray, "*S"]) -> F
     flap = np.exp(-((np.angle(np.exp(1j * (angle - np.pi - 0.15))) / 0.45) ** 2))
     relief = 0.34 * rim * bump(0.9, 0.10) + 0.30 * inner * bump(0.58, 0.12) + 0.34 * flap * bump(0.62, 0.2)
     lobe = 0.16 * np.clip(-up - 0.55, 0, 1) / 0.45 * bump(0.75, 0.35)
-    return relief + lobe + 0.25 * share**2 - 0.60 * bump(0.0, 0.36) * (1 - 0.3 * flap)
+    return relief + lobe + 0.25 * share**2 - 0.34 * bump(0.0, 0.36) * (1 - 0.3 * flap)
 
 
 def ear(side: int) -> Part:

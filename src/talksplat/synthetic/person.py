@@ -248,7 +248,8 @@ def person(seed: int) -> Person:
 def _painted_pages(seed: int, palette: Palette) -> dict[str, Float[np.ndarray, "H W 3"]]:
     names = ("eye", "teeth", "tongue", "ear", "neck", "hair", "under_hair", "sweater")
     pages = {name: getattr(surfaces, f"{name}_page")(seed, palette) for name in names}
-    return {"skin": face_page(seed, palette), **pages}
+    pages["skin"] = face_page(seed, palette)
+    return {name: page.astype(np.float32) for name, page in pages.items()}
 
 
 @cache
