@@ -19,6 +19,7 @@ constexpr int MICROTILES = PIXELS / LANES;
 constexpr int MICRO_ROWS = LANES / 4;
 constexpr float ALPHA_MOST = 0.99f;
 constexpr float ALPHA_LEAST_LOG2 = -7.99435344f;  // log2(1 / 255)
+constexpr float TRANSMITTANCE_FROZEN = 1e-8f;     // A pixel below this takes no more Gaussians: see blend_micro.
 constexpr float TRANSMITTANCE_LEAST = 1e-4f;      // A microtile is finished when all its pixels are below this.
 constexpr float NEAR_PLANE = 0.01f;               // metres
 constexpr float BLUR = 0.3f;                      // px^2, added to both variances
@@ -120,6 +121,7 @@ struct Context {
   Scratch<uint32_t> tile_starts;  // tiles + 1
   Scratch<TileLists> lists;
   Scratch<float> transmittance;   // Per tile, microtile and lane.
+  Scratch<float> taken;           // How many of its microtile's list each lane took before it froze, likewise.
   std::vector<Worker> workers;
   int tiles_x = 0, tiles_y = 0;
   size_t visible = 0;

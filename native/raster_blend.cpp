@@ -8,19 +8,24 @@ namespace talksplat {
 namespace {
 
 struct Blended {
-  Floats color[3], transmittance;
+  Floats color[3], transmittance, taken;
   uint32_t used;  // How many of the list were drawn before the microtile was finished.
 };
 
+// A pixel that is opaque long before its neighbours would go on until its transmittance underflows, and the backward
+// pass, which divides its way back, could not find the start again. So it freezes at a transmittance too small to see.
 Blended blend_micro(const Splat* splats, const uint32_t* list, uint32_t length, const MicroPixels& pixels,
                     Floats transmittance) {
   constexpr uint32_t STRIDE = 4;  // Gaussians between two looks at whether all pixels are finished.
-  const Floats least = splat(ALPHA_LEAST_LOG2), most = splat(ALPHA_MOST), finished = splat(TRANSMITTANCE_LEAST);
+  const Floats most = splat(ALPHA_MOST), finished = splat(TRANSMITTANCE_LEAST), frozen = splat(TRANSMITTANCE_FROZEN);
   const Floats x = pixels.x, y = pixels.y;
-  Floats red = {}, green = {}, blue = {};
+  Floats red = {}, green = {}, blue = {}, taken = {};
   uint32_t k = 0;
   while (k < length && at_least(transmittance, finished)) {
     const uint32_t stop = k + STRIDE < length ? k + STRIDE : length;
+    const Floats live = where_at_least(transmittance, frozen, splat(1.0f));
+    const Floats least = ALPHA_LEAST_LOG2 + (1.0f - live) * 1e30f;  // No alpha reaches a frozen lane's.
+    taken += live * float(stop - k);
     for (; k < stop; ++k) {
       const Splat& splat = splats[list[k]];
       const Floats power = log2_alpha(splat, x, y);
@@ -32,7 +37,7 @@ Blended blend_micro(const Splat* splats, const uint32_t* list, uint32_t length, 
       transmittance -= share;
     }
   }
-  return {{red, green, blue}, transmittance, k};
+  return {{red, green, blue}, transmittance, taken, k};
 }
 
 // 1 on the microtile's pixels inside the image, 0 elsewhere: those outside count as finished.
@@ -81,6 +86,7 @@ void blend_tile(Context& context, const RasterArguments& arguments, int tile, in
                                       inside.whole() ? splat(1.0f) : inside_mask(inside));
     store_micro(drawn, inside, x, y, arguments.width, colors, alpha);
     store(context.transmittance.data() + size_t(tile) * PIXELS + micro * LANES, drawn.transmittance);
+    store(context.taken.data() + size_t(tile) * PIXELS + micro * LANES, drawn.taken);
     lists.used[micro] = drawn.used;
     worker.kept.insert(worker.kept.end(), list, list + drawn.used);
     worker.micro_pairs += micro_lists.length(micro), worker.blended += drawn.used;
@@ -94,6 +100,7 @@ void blend_all(Context& context, const RasterArguments& arguments, float* colors
   const int tiles = context.tiles();
   context.lists.reserve(tiles);
   context.transmittance.reserve(size_t(tiles) * PIXELS);
+  context.taken.reserve(size_t(tiles) * PIXELS);
   for (Worker& worker : context.workers) worker.kept.clear(), worker.micro_pairs = worker.blended = 0;
 #pragma omp parallel num_threads(arguments.threads)
   {

@@ -87,10 +87,10 @@ struct PixelGradients {
 };
 
 void blend_micro_backward(const Splat* splats, const uint32_t* list, uint32_t used, int left, int top,
-                          const PixelGradients& gradients, Floats transmittance, Moments* moments) {
+                          const PixelGradients& gradients, Floats transmittance, Floats taken, Moments* moments) {
   const MicroPixels pixels(left, top);
   const float center_x = float(left) + 2.0f, center_y = float(top) + 0.5f * MICRO_ROWS;
-  const Floats least = splat(ALPHA_LEAST_LOG2), most = splat(ALPHA_MOST);
+  const Floats least = splat(ALPHA_LEAST_LOG2), most = splat(ALPHA_MOST), one = splat(1.0f);
   const Floats red = load(gradients.color[0]), green = load(gradients.color[1]), blue = load(gradients.color[2]);
   // What lies behind, as dL/d(its transmittance) times that: colours add, the final alpha takes away.
   Floats behind = -load(gradients.alpha) * transmittance;
@@ -99,7 +99,8 @@ void blend_micro_backward(const Splat* splats, const uint32_t* list, uint32_t us
     const Splat& splat = splats[list[k]];
     const Floats power = log2_alpha(splat, pixels.x, pixels.y);
     const Floats free_alpha = exp2_of_negative(power);
-    const Floats alpha = where_at_least(power, least, minimum(free_alpha, most));
+    const Floats visible = where_at_least(power, least, minimum(free_alpha, most));
+    const Floats alpha = where_at_least(taken - float(k), one, visible);  // A lane that was frozen took nothing.
     const Floats opened = reciprocal(1.0f - alpha);
     transmittance *= opened;
     const Floats weight = alpha * transmittance;
@@ -129,7 +130,8 @@ void blend_tile_backward(Context& context, const RasterArguments& arguments, int
     const int x = left + micro_left(micro), y = top + micro_top(micro);
     const PixelGradients gradients(arguments, x, y, d_colors, d_alpha);
     const Floats transmittance = load(context.transmittance.data() + size_t(tile) * PIXELS + micro * LANES);
-    blend_micro_backward(splats, list, lists.used[micro], x, y, gradients, transmittance, moments);
+    const Floats taken = load(context.taken.data() + size_t(tile) * PIXELS + micro * LANES);
+    blend_micro_backward(splats, list, lists.used[micro], x, y, gradients, transmittance, taken, moments);
   }
   const uint32_t* numbers = context.pairs.data() + context.tile_starts.data()[tile];
   for (uint32_t place = 0; place < lists.places; ++place)

@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Threads that spin at barriers starve one another when cores are busy; this must be set before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from jaxtyping import install_import_hook
 

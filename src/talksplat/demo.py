@@ -39,7 +39,7 @@ class DemoConfig:
     device: Literal["cpu", "cuda"] = "cpu"
     size: int = 512
     """Edge of the pictures, pixels."""
-    seconds: float | None = None
+    seconds: float | None = 16.0
     """How long the synthetic speaker is filmed; None for all it has to say."""
     settings: tuple[str, ...] = ()
     """Settings of the method that differ from the preset, as name=value."""

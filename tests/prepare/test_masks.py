@@ -94,7 +94,9 @@ def test_a_head_without_torso(tmp_path):
 def test_nothing_but_landmarks_does_not_crash(tmp_path):
     """The segmenter sees no person at all: all is background but the lips, which the landmarks draw."""
     painting = paint(Looks())
-    empty = Painting(np.broadcast_to(GROUND, (256, 256, 3)).astype(np.uint8).copy(), painting.labels, painting.landmarks)
+    empty = Painting(
+        np.broadcast_to(GROUND, (256, 256, 3)).astype(np.uint8).copy(), painting.labels, painting.landmarks
+    )
     (found, *_) = labels_of([empty] * 3, tmp_path)
     assert set(np.unique(found)) <= {Label.BACKGROUND, Label.LIPS, Label.MOUTH, Label.TEETH}
 

@@ -55,8 +55,8 @@ def write_masks(
     if not missing:
         return
     labeler = learn_labels(pictures, landmarks)
-    runs = [range(start, min(start + RUN, count)) for start in range(0, count, RUN)]
-    todo = [run for run in runs if not set(run).isdisjoint(missing)]
+    runs = [[n for n in missing if start <= n < start + RUN] for start in range(0, count, RUN)]
+    todo = [range(run[0], run[-1] + 1) for run in runs if run]
     with ThreadPoolExecutor(workers) as threads, reporter.bar("masks", sum(map(len, todo))) as bar:
         lock = threading.Lock()
 
@@ -98,7 +98,7 @@ class Labeler:
                 if frame not in coarse_maps:
                     shown[frame] = pictures(frame)
                     coarse_maps[frame] = self._coarse_maps(shown[frame], landmarks[frame])
-            steady = np.sort(np.stack([coarse_maps[frame] for frame in near]), 0)[1]
+            steady = median_of_three(*(coarse_maps[frame] for frame in near))
             yield label_map(shown[index], landmarks[index], steady, self.teeth)
             for old in [frame for frame in coarse_maps if frame < index]:
                 del coarse_maps[old], shown[old]
@@ -149,15 +149,23 @@ def label_map(
     """The most probable part of every pixel, with lips, mouth and teeth drawn over it."""
     size = picture.shape[0]
     refined = GuidedFilter(picture).refine(list(maps))
-    background = 1 - refined.sum(0, keepdims=True)
-    best = np.concatenate([background, refined]).argmax(0)
-    labels = np.array([Label.BACKGROUND, *PARTS], np.uint8)[best]
+    labels = np.full((size, size), Label.BACKGROUND, np.uint8)
+    most = 1 - refined.sum(0)
+    for label, probability in zip(PARTS, refined, strict=True):
+        labels[probability > most] = label
+        np.maximum(most, probability, out=most)
     mouth = mouth_of(landmarks, size)
     labels[filled(landmarks[list(LIPS), :2], size)] = Label.LIPS
     labels[mouth] = Label.MOUTH
-    if teeth is not None:
+    if teeth is not None and mouth.any():
         labels[mouth & (whiteness(picture) > teeth)] = Label.TEETH
     return labels
+
+
+def median_of_three(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:
+    """Entry by entry the one in the middle."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    return np.maximum(low, np.minimum(high, third))
 
 
 def mouth_of(landmarks: Float[np.ndarray, "478 3"], size: int) -> np.ndarray:

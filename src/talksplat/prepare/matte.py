@@ -164,8 +164,8 @@ class GuidedFilter:
         (mean,) = self._box([values])
         products = self._box([color * values for color in self._guide])
         covariance = [product - color * mean for product, color in zip(products, self._mean, strict=True)]
-        slopes = [np.sum([a * c for a, c in zip(row, covariance, strict=True)], 0) for row in self._inverse]
-        offset = mean - np.sum([slope * color for slope, color in zip(slopes, self._mean, strict=True)], 0)
+        slopes = [_dot(row, covariance) for row in self._inverse]
+        offset = mean - _dot(slopes, self._mean)
         *slopes, offset = self._box([*slopes, offset])
         return slopes, offset
 
@@ -187,6 +187,14 @@ class GuidedFilter:
         import cv2
 
         return [cv2.blur(plane, self._window) for plane in planes]
+
+
+def _dot(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
+    """Scalar product of every pixel's vectors, given as planes."""
+    total = first[0] * second[0]
+    for a, b in zip(first[1:], second[1:], strict=True):
+        total += a * b
+    return total
 
 
 def _planes(picture: Picture) -> list[Float32[np.ndarray, "H W"]]:

@@ -238,7 +238,7 @@ def _layout(places: Float[np.ndarray, "4 rows columns"]) -> Float32[np.ndarray, 
     soft = np.stack([gaussian_filter(part, spread) for part in places])
     seen = soft.sum(0)
     # One observation's worth of ignorance: where nothing was seen all parts are equally probable.
-    ignorance = 0.05 * seen.max()
+    ignorance = max(0.05 * float(seen.max()), 1.0)
     return np.log((soft + ignorance / 4) / (seen + ignorance) + SELDOM).astype(np.float32)
 
 
