@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -188,7 +189,9 @@ def test_a_stage_reports_time_and_memory_and_an_error_is_raised(clips_benchmark,
     monkeypatch.setattr(clips_benchmark.subprocess, "Popen", popen(True))
     found = clips_benchmark.run_stage(["prepare"])
     assert found["result"] == {"frames": 7}
-    assert 80 < found["peak_memory_mb"] < 400
+    # A child counts as large as the process that forked it until it becomes another program.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    assert 80 < found["peak_memory_mb"] < 400 + 1.1 * own
     monkeypatch.setattr(clips_benchmark.subprocess, "Popen", popen(False))
     with pytest.raises(RuntimeError, match="`talksplat prepare` exited with 2"):
         clips_benchmark.run_stage(["prepare"])
