@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,10 +29,16 @@ CHOICE = "TALKSPLAT_NATIVE"
 
 
 def _folders() -> list[Path]:
-    """Where the libraries may lie: beside the package, and where an editable install puts them."""
+    """Where the libraries may lie: beside the package, and where an editable install puts them.
+
+    An editable install leaves the package in its checkout and the libraries among the installed packages; whether the
+    package's path names both depends on the hooks that imported it.
+    """
     import talksplat
 
-    return [Path(folder) / "lib" for folder in talksplat.__path__]
+    installed = [Path(sysconfig.get_path(kind)) / "talksplat" for kind in ("platlib", "purelib")]
+    packages = [Path(folder) for folder in talksplat.__path__]
+    return list(dict.fromkeys(folder / "lib" for folder in (*packages, *installed)))
 
 
 @cache
