@@ -1,0 +1,68 @@
+"""Lip opening told from speech on held-out frames: the warm-started speech net beside the linear baseline.
+
+    python benchmarks/warm_start.py PORTRAIT [PORTRAIT ...]
+
+Both learn from the same training frames. The net's code gets a linear readout fitted on those frames; the avatar's
+decoder is what reads it in use. Ends with one line of JSON: Pearson correlations by portrait.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from talksplat.dataset import PortraitDataset, seeded
+from talksplat.model.articulation import articulation_targets, teach_articulation
+from talksplat.model.conditioning import SpeechNet
+from talksplat.portrait import Portrait
+from talksplat.speech.baseline import fit_lip_baseline
+from talksplat.speech.encoders import find_encoder
+from talksplat.speech.windows import windows_of_frames
+
+STEPS = 500
+
+
+def correlations(folder: Path, seed: int) -> dict[str, float]:
+    """Correlations of both on the test frames of one portrait."""
+    portrait = Portrait(folder)
+    dataset = PortraitDataset(portrait, "embedding")
+    train, test = torch.tensor(dataset.train_frames), torch.tensor(dataset.test_frames)
+    opening = portrait.tracks.mouth[:, :1]
+    spectral = find_encoder("embedding").spectral_channels
+    baseline = fit_lip_baseline(dataset.features.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
+    linear = baseline.predict(dataset.features.numpy(), test.numpy())[:, 0]
+    targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
+    torch.manual_seed(seed)
+    net = SpeechNet(dataset.channels)
+    teach_articulation(net, dataset.features, targets, train, STEPS, seeded(seed, "speech"))
+    with torch.no_grad():
+        known, asked = (net(windows_of_frames(dataset.features, frames)) for frames in (train, test))
+    center = known.mean(0)
+    normal = (known - center).T @ (known - center) + torch.eye(known.shape[1])
+    weights = torch.linalg.solve(normal, (known - center).T @ (opening[train] - opening[train].mean()))
+    told = ((asked - center) @ weights)[:, 0].numpy()
+    truth = opening[test, 0].numpy()
+    return {
+        "linear": round(float(np.corrcoef(linear, truth)[0, 1]), 3),
+        "warm_start": round(float(np.corrcoef(told, truth)[0, 1]), 3),
+        "test_frames": len(test),
+    }
+
+
+def main() -> None:
+    """Print a row a portrait and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("portraits", type=Path, nargs="+")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    found = {}
+    for folder in options.portraits:
+        found[folder.name] = row = correlations(folder, options.seed)
+        print(f"{folder.name:28s} linear {row['linear']:.3f}   warm start {row['warm_start']:.3f}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
