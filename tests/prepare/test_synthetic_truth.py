@@ -1,6 +1,5 @@
 """The synthetic speaker's film goes through the same preparation as any other; its exact truth judges the result."""
 
-
 import numpy as np
 import pytest
 
