@@ -1,7 +1,7 @@
 """What a method is: one row of answers. The training loop and the avatar file know methods only through it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -123,4 +123,3 @@ class Method:
     groups: Callable[[Any, Avatar, Stage], list[ParameterGroup]]
     losses: Callable[[Any, Avatar, Frame, Draw, Stage, LossContext], dict[str, Tensor]]
     """Weighted terms of one step; their sum is minimised."""
-    options: Mapping[str, str] = field(default_factory=dict)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
+from talksplat.model.patches import OUTER_LIPS
 from talksplat.speech.windows import windows_of_frames
 
 LIPS = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
+    *OUTER_LIPS,
     *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
 )
 """MediaPipe's 40 lip landmarks: outer, then inner."""
