@@ -169,10 +169,10 @@ class Evaluate(Verb):
     """Where to compute; auto takes CUDA where gsplat runs, else the processor."""
 
     def run(self, reporter: Reporter) -> dict[str, Any]:
-        from talksplat.evaluate import evaluate
+        from talksplat.evaluate import EvaluationOptions, evaluate
 
-        _, rasterizer = rasterizer_for(self.device)
-        return evaluate(self.avatar, self.portrait, self.out, rasterizer, reporter)
+        device, rasterizer = rasterizer_for(self.device)
+        return evaluate(self.avatar, self.portrait, self.out, rasterizer, reporter, EvaluationOptions(device=device))
 
 
 @dataclass(frozen=True, kw_only=True)

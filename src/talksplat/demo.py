@@ -59,7 +59,7 @@ def demonstrate(out: Path, config: DemoConfig, rasterizer: Rasterizer, reporter:
             f"no consent was stated for `{config.video}`; expected how the person in it agreed",
             hint='add CONSENT="own recording" to make demo, or --consent to talksplat demo',
         )
-    from talksplat.evaluate import evaluate
+    from talksplat.evaluate import EvaluationOptions, evaluate
     from talksplat.prepare.pipeline import PrepareConfig, prepare
     from talksplat.speak import SpeakConfig, speak
     from talksplat.train.loop import train
@@ -81,11 +81,11 @@ def demonstrate(out: Path, config: DemoConfig, rasterizer: Rasterizer, reporter:
     options = TrainOptions(
         method=config.method, preset=config.preset, device=config.device, resume=True, settings=config.settings
     )
-    driving = SpeakConfig(device=config.device)
+    driving, judging = SpeakConfig(device=config.device), EvaluationOptions(device=config.device)
     timed("prepare", lambda: prepare(clip, portrait, preparation, reporter))
     timed("train", lambda: train(portrait, avatar, options, rasterizer, reporter))
     spoken = timed("speak", lambda: speak(avatar, audio, out / "speech.mp4", driving, rasterizer, reporter))
-    figures = timed("evaluate", lambda: evaluate(avatar, portrait, out, rasterizer, reporter))
+    figures = timed("evaluate", lambda: evaluate(avatar, portrait, out, rasterizer, reporter, judging))
     return {"video": spoken.video, "preview": spoken.preview, "seconds": seconds, **figures}
 
 
