@@ -129,4 +129,13 @@ def tracks_of(drawing: Drawing, poses: np.ndarray) -> Tracks:
         mouth=torch.from_numpy(mouth).float(),
         reprojection=torch.zeros(frames),
         usable=torch.ones(frames, dtype=torch.bool),
+        face_shape=face_shape(),
     )
+
+
+def face_shape() -> torch.Tensor:
+    """A dome over the drawn face: metres in head coordinates, towards the camera in the middle."""
+    turn = torch.arange(468) * 2.4
+    out = ((torch.arange(468) + 0.5) / 468).sqrt()
+    across, down = out * turn.cos() * 0.07, out * turn.sin() * 0.09
+    return torch.stack([across, down, -0.06 * (1 - out**2).sqrt()], 1)

@@ -219,10 +219,10 @@ def test_options_reach_the_training_run(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setattr(talksplat.train.loop, "train", train)
     arguments = ["train", "anna", "--out", "a.avatar", "--preset", "full", "--device", "cpu", "--seed", "4", "--resume"]
-    assert cli.main([*arguments, "--set", "points=99", "--set", "carve=true", "--quiet"]) == 0
+    assert cli.main([*arguments, "--set", "points=99", "--set", "start=surface", "--quiet"]) == 0
     assert seen["portrait"] == Path("anna")
     assert (seen["preset"], seen["device"], seen["seed"], seen["resume"]) == ("full", "cpu", 4, True)
-    assert seen["settings"] == ("points=99", "carve=true")
+    assert seen["settings"] == ("points=99", "start=surface")
 
 
 def test_a_real_interruption_ends_with_130() -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from drawn import draw_portrait
 from talksplat.dataset import PortraitDataset, draws, prefetched, split_frames
 from talksplat.errors import MissingInput, PortraitError
-from talksplat.portrait import Portrait
+from talksplat.portrait import FORMAT, Portrait
 
 
 @pytest.mark.parametrize(("count", "test"), [(200, 50), (331, 50), (1130, 103), (7500, 682), (125, 41), (60, 20)])
@@ -73,6 +73,32 @@ def test_portraits_that_do_not_hold_together_are_refused(tmp_path: Path) -> None
     with pytest.raises(PortraitError, match="should have 60 masks, found 59"):
         Portrait(portrait.folder)
     info = portrait.folder / "portrait.json"
-    info.write_text(info.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(PortraitError, match="has format 2"):
+    info.write_text(info.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
+    with pytest.raises(PortraitError, match="has format 99"):
         Portrait(portrait.folder)
+
+
+def test_a_restricted_step_draws_from_the_frames_allowed_and_never_waits(folder: Path) -> None:
+    dataset = PortraitDataset(Portrait(folder), "embedding")
+    count = len(dataset.train_frames)
+    allowed, nothing = torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
+    allowed[[3, 8]] = True
+
+    def eligible(step: int) -> torch.Tensor | None:
+        return {0: allowed, 1: nothing}.get(step % 3)
+
+    steps = range(3 * count)
+    order = [drawn.index for drawn in draws(dataset, 2, "x", 0, len(steps), eligible=eligible)]
+    plain = [drawn.index for drawn in draws(dataset, 2, "x", 0, len(steps))]
+    restricted = {order[step] for step in steps if step % 3 == 0}
+    assert restricted == {dataset.train_frames[3], dataset.train_frames[8]}
+    assert all(order[step] == plain[step] for step in steps if step % 3)
+    later = [drawn.index for drawn in draws(dataset, 2, "x", 7, len(steps), eligible=eligible)]
+    assert later == order[7:]
+
+
+def test_mouth_pixels_are_those_of_the_label_maps(folder: Path) -> None:
+    dataset = PortraitDataset(Portrait(folder), "embedding")
+    expected = [int((dataset.portrait.labels(n) >= 6).sum()) for n in dataset.train_frames]
+    assert dataset.mouth_pixels == expected
+    assert max(expected) > 0

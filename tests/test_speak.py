@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from puppet import Puppet, puppet
 from talksplat.camera import Camera
 from talksplat.errors import AvatarError, InputError, MissingInput, UnreadableMedia, UnsuitableSpeech
 from talksplat.frame import Condition
-from talksplat.gaussians import Gaussians
+from talksplat.gaussians import SH_CONSTANT, Gaussians
 from talksplat.media.audio import read_audio
 from talksplat.media.video import probe, read_frames
 from talksplat.methods.avatar_file import SavedAvatar
@@ -279,3 +280,28 @@ def test_an_interrupted_video_leaves_nothing_and_keeps_what_was_there(
         said(small(), speech, out, failing)
     assert out.read_bytes() == b"the video of yesterday"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "tone.wav"]
+
+
+class Listener(Puppet):
+    """A puppet whose face listens to speech only."""
+
+    def attention(self, condition: Condition) -> tuple[Layer, ...]:
+        face = self._layers(0.0)[1]
+        harmonics = torch.zeros_like(face.gaussians.harmonics)
+        harmonics[:, :, 1:] = -0.5 / SH_CONSTANT
+        return (face.replace(name="attention", gaussians=face.gaussians.replace(harmonics=harmonics)),)
+
+
+def test_layers_and_attention_are_written_as_pictures(speech: Path, tmp_path: Path, rasterizer: Rasterizer) -> None:
+    saved = dataclasses.replace(small(), avatar=Listener())
+    result = said(saved, speech, tmp_path / "x.mp4", rasterizer, SpeakConfig(layers=tmp_path / "layers"))
+    names = {path.name for path in (tmp_path / "layers").iterdir()}
+    frames = range(0, result.frames, 5)
+    layers = [f"{layer}{part}" for layer in ("mouth", "face", "torso") for part in ("", "-alpha")] + ["attention"]
+    assert names == {f"{frame:06d}-{layer}.png" for frame in frames for layer in layers}
+    alpha = np.asarray(Image.open(tmp_path / "layers" / "000000-face-alpha.png"))
+    assert alpha[32, 32].min() > 200
+    assert alpha[0, 0].max() == 0
+    attention = np.asarray(Image.open(tmp_path / "layers" / "000000-attention.png"))
+    assert attention.max() == 255
+    assert attention[..., 1:].max() == 0

@@ -140,6 +140,8 @@ class Speak(Verb):
     """Close the mouth where the sound is silent."""
     preview: bool = True
     """Also write a contact sheet of the video beside it, .png."""
+    layers: Path | None = None
+    """Folder for pictures of every layer, its alpha, and the method's attention, of every fifth frame."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA where gsplat runs, else the processor."""
 
@@ -150,7 +152,11 @@ class Speak(Verb):
 
         device, rasterizer = rasterizer_for(self.device)
         config = SpeakConfig(
-            start=self.start, rest_in_silence=self.rest_in_silence, preview=self.preview, device=device
+            start=self.start,
+            rest_in_silence=self.rest_in_silence,
+            preview=self.preview,
+            device=device,
+            layers=self.layers,
         )
         return dataclasses.asdict(speak(self.avatar, self.audio, self.out, config, rasterizer, reporter))
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 
 from talksplat.clock import FRAME_RATE, SAMPLES_PER_FRAME
 from talksplat.errors import PortraitError
-from talksplat.frame import Condition, Frame
+from talksplat.frame import Condition, Frame, Label
 from talksplat.portrait import Portrait
 from talksplat.speech.silence import rest_features, silence_gate
 from talksplat.speech.windows import windows_of
@@ -69,6 +72,13 @@ class PortraitDataset:
         """Width of the speech features."""
         return self.features.shape[1]
 
+    @cached_property
+    def mouth_pixels(self) -> list[int]:
+        """Pixels of the inner mouth, teeth included, in every training frame."""
+        inside = [int(Label.MOUTH), int(Label.TEETH)]
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda n: int(np.isin(self.portrait.labels(n), inside).sum()), self.train_frames))
+
     def condition(self, index: int) -> Condition:
         """What drove frame ``index``."""
         return Condition(
@@ -106,13 +116,25 @@ class Drawn:
     resting: bool
 
 
+Eligible = Callable[[int], Bool[torch.Tensor, " frames"] | None]
+"""Which of the training frames a step may draw; None for all of them."""
+
+
 def draws(
-    dataset: PortraitDataset, seed: int, stage: str, first: int, stop: int, *, resting: bool = False
+    dataset: PortraitDataset,
+    seed: int,
+    stage: str,
+    first: int,
+    stop: int,
+    *,
+    resting: bool = False,
+    eligible: Eligible | None = None,
 ) -> Iterator[Drawn]:
     """The example of each step in ``first`` ... ``stop - 1``: shuffled passes over the training frames.
 
     With ``resting`` every :data:`REST_EVERY`-th step shows a closed mouth under the rest state's speech, so that the
-    avatar knows what silence looks like.
+    avatar knows what silence looks like. A step that ``eligible`` restricts draws evenly among the frames allowed;
+    where none is, it draws like any other.
     """
     frames, closed = dataset.train_frames, dataset.closed_frames
     order: list[int] = []
@@ -123,6 +145,12 @@ def draws(
         if resting and step % REST_EVERY == REST_EVERY - 1:
             pick = torch.randint(len(closed), (), generator=seeded(seed, stage, "rest", step))
             yield Drawn(closed[int(pick)], True)
+            continue
+        allowed = eligible(step) if eligible else None
+        if allowed is not None and bool(allowed.any()):
+            choices = torch.nonzero(allowed).squeeze(1)
+            pick = torch.randint(len(choices), (), generator=seeded(seed, stage, "restricted", step))
+            yield Drawn(frames[int(choices[pick])], False)
         else:
             yield Drawn(frames[order[step % count]], False)
 

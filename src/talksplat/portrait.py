@@ -31,7 +31,7 @@ from talksplat.errors import MissingInput, PortraitError
 from talksplat.storage import replacing, write_json
 from talksplat.tensorclass import TensorClass
 
-FORMAT = 1
+FORMAT = 2
 PREPARE_AGAIN = "run `talksplat prepare` again; it redoes only what is missing"
 
 
@@ -54,6 +54,8 @@ class Tracks(TensorClass):
     """Root mean square distance between tracked and fitted rigid landmarks, pixels."""
     usable: Bool[torch.Tensor, " T"]
     """False where no face was found or the fit is bad; other fields are interpolated there."""
+    face_shape: Float[torch.Tensor, "468 3"]
+    """The person's mean face (MediaPipe's vertices), metres in head coordinates; the same for every frame."""
 
     def save(self, path: Path) -> None:
         """Write ``tracks.safetensors`` whole."""

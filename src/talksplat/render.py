@@ -49,6 +49,13 @@ class Renderer:
         picture = compose(list(self.layers(condition).values()), self.background)
         return picture.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
 
+    @torch.no_grad()
+    def attention(self, condition: Condition) -> dict[str, Rendered]:
+        """What the avatar listens to at one instant, where its method has attention; see ``Avatar.attention``."""
+        condition = condition.to(self.device)
+        layers = self.avatar.attention(condition)
+        return {layer.name: self.rasterizer(layer.gaussians, self._view(layer, condition)) for layer in layers}
+
     def _view(self, layer: Layer, condition: Condition) -> Camera:
         if layer.fixed_view:
             return self.reference_camera

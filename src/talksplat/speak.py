@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from talksplat import __version__
 from talksplat.ahead import ahead
@@ -31,8 +31,11 @@ from talksplat.rasterize.rasterizer import Rasterizer
 from talksplat.render import DrivingTrack, Renderer
 from talksplat.speech.encoders import find_encoder
 from talksplat.speech.hearing import Hearing
+from talksplat.storage import replacing
 
 LIPS_APART = UNITS.index("AU25")
+LAYERS_EVERY = 5
+"""Frames between two whose layers are written."""
 LONGEST_MEMORY = 5_000
 """Frames whose times are kept for the figures: the last 200 s of the video."""
 
@@ -49,6 +52,8 @@ class SpeakConfig:
     """Write a contact sheet beside the video."""
     device: str = "cpu"
     """Where the rasterizer draws."""
+    layers: Path | None = None
+    """Folder for pictures of every layer, its alpha, and the method's attention, of every fifth frame."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class _Film:
         self._track = DrivingTrack(saved.head_to_camera, expression, start=config.start * FRAME_RATE)
         self._windows = hearing.windows(saved.rest_speech if config.rest_in_silence else None)
         self._renderer = Renderer(saved, rasterizer, config.device)
+        self._layers = config.layers
         self.drawing: deque[float] = deque(maxlen=LONGEST_MEMORY)
         """Milliseconds of the pictures drawn."""
 
@@ -149,7 +155,28 @@ class _Film:
             condition = Condition(speech=speech, expression=expression, head_pose=pose)
             with _Stopwatch(self.drawing):
                 picture = self._renderer.draw(condition)
+            if self._layers is not None and index % LAYERS_EVERY == 0:
+                _write_layers(self._renderer, condition, self._layers / f"{index:06d}")
             yield picture
+
+
+def _write_layers(renderer: Renderer, condition: Condition, stem: Path) -> None:
+    """PNGs of one instant: every layer over nothing, its alpha, and attention (brightest place white)."""
+    for name, drawn in renderer.layers(condition).items():
+        _write_png(stem.with_name(f"{stem.name}-{name}.png"), drawn.colors.cpu().numpy())
+        _write_png(stem.with_name(f"{stem.name}-{name}-alpha.png"), drawn.alpha.expand(-1, -1, 3).cpu().numpy())
+    for name, drawn in renderer.attention(condition).items():
+        values = drawn.colors.cpu().numpy()
+        _write_png(stem.with_name(f"{stem.name}-{name}.png"), values / max(float(values.max()), 1e-6))
+
+
+def _write_png(path: Path, values: Float32[np.ndarray, "H W 3"]) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = (values.clip(0, 1) * 255).round().astype(np.uint8)
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 class _Stopwatch:

@@ -5,7 +5,7 @@ import torch
 
 from talksplat.camera import Camera
 from talksplat.frame import Condition, Frame
-from talksplat.model.patches import OUTER_LIPS, lip_square, perceptual_patch
+from talksplat.model.patches import OUTER_LIPS, lip_square, perceptual_patch, tiled_distance
 
 
 def frame(landmarks: torch.Tensor, size: int = 100) -> Frame:
@@ -42,3 +42,34 @@ def test_lip_square_holds_the_lips() -> None:
 def test_a_patch_larger_than_the_picture_is_the_picture() -> None:
     rows, columns = perceptual_patch(frame(torch.full((478, 2), 50.0)), 400, True, torch.Generator())
     assert (rows, columns) == (slice(0, 100), slice(0, 100))
+
+
+def mean_square(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a - b).square().mean()
+
+
+def test_all_tiles_together_are_the_whole_but_for_the_remainder() -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture, target = torch.rand(50, 70, 3, generator=generator), torch.rand(50, 70, 3, generator=generator)
+    found = tiled_distance(mean_square, picture, target, 16, 0, generator)
+    assert float(found) == pytest.approx(float(mean_square(picture[:48, :64], target[:48, :64])), rel=1e-5)
+    whole = tiled_distance(mean_square, picture, target, 200, 0, generator)
+    assert float(whole) == pytest.approx(float(mean_square(picture[:, :50], target[:, :50])), rel=1e-5)
+
+
+def test_a_few_tiles_stand_for_all_of_them() -> None:
+    """Over many draws a sample's mean is the whole's; tiles without any difference are never looked at."""
+    generator = torch.Generator().manual_seed(0)
+    picture, target = torch.rand(64, 64, 3, generator=generator), torch.rand(64, 64, 3, generator=generator)
+    target[:, :32] = picture[:, :32]
+    exact = float(tiled_distance(mean_square, picture, target, 16, 0, generator))
+    looked = []
+
+    def watched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        looked.append(float((a - b).abs().max()))
+        return mean_square(a, b)
+
+    draws = [float(tiled_distance(watched, picture, target, 16, 3, generator)) for _ in range(200)]
+    assert min(looked) > 0
+    assert sum(draws) / len(draws) == pytest.approx(exact, rel=0.02)
+    assert float(tiled_distance(mean_square, picture, picture.clone(), 16, 3, generator)) == 0

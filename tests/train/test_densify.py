@@ -2,7 +2,7 @@
 
 import torch
 
-from talksplat.gaussians import RawGaussians, scattered_gaussians
+from talksplat.gaussians import SH_CONSTANT, RawGaussians, scattered_gaussians
 from talksplat.methods.method import DensifyPolicy, ParameterGroup
 from talksplat.model.cloud import GaussianCloud
 from talksplat.train.densify import ScreenStatistics, density_plan
@@ -84,3 +84,36 @@ def test_moments_follow_their_rows_and_fresh_rows_have_none() -> None:
     (store.means * 1.0).sum().backward()
     optimizer.step(1)  # the new parameters are the ones that learn
     assert not torch.equal(store.means.detach(), start)
+
+
+def test_the_opacity_limit_rises_over_the_policy() -> None:
+    raw = cloud()
+    raw.logit_opacities[:39] = torch.logit(torch.tensor(0.2))
+    raw.logit_opacities[39] = 5.0
+    policy = DensifyPolicy(cloud="face", start=0, stop=100, min_opacity=0.05, min_opacity_end=0.3)
+    generator = torch.Generator().manual_seed(0)
+    kept = [len(density_plan(raw, torch.zeros(40), policy, generator, step=step).source) for step in (0, 50, 70, 100)]
+    assert kept == [40, 40, 1, 1]
+
+
+def test_gaussians_that_cover_too_many_pixels_go() -> None:
+    raw = cloud(size=0.002)
+    raw.log_scales[:5, 1] = torch.tensor(0.006).log()
+    policy = DensifyPolicy(cloud="face", start=0, stop=1, max_radius_px=20.0)
+    generator = torch.Generator().manual_seed(0)
+    assert len(density_plan(raw, torch.zeros(40), policy, generator, pixel=0.0007).source) == 35
+    assert len(density_plan(raw, torch.zeros(40), policy, generator, pixel=0.01).source) == 40
+
+
+def test_gaussians_in_the_key_colour_go() -> None:
+    raw = cloud()
+    raw.harmonics[:3, 0] = (torch.tensor([0.05, 0.95, 0.1]) - 0.5) / SH_CONSTANT
+    raw.harmonics[3, 0] = (torch.tensor([0.3, 0.95, 0.1]) - 0.5) / SH_CONSTANT
+    result = plan(raw, torch.zeros(40), key=(0.0, 1.0, 0.0))  # type: ignore[arg-type]
+    assert sorted(result.source.tolist()) == list(range(3, 40))
+
+
+def test_a_layer_is_never_emptied() -> None:
+    raw = cloud()
+    raw.logit_opacities[:] = -9.0
+    assert len(plan(raw, torch.zeros(40)).source) == 40

@@ -8,8 +8,8 @@ from talksplat.train.options import with_settings
 
 
 def test_settings_take_the_fields_type() -> None:
-    config = with_settings(METHODS[0].presets["quick"], ("head_steps=7", "ssim=0.5", "carve=false"))
-    assert (config.head_steps, config.ssim, config.carve) == (7, 0.5, False)
+    config = with_settings(METHODS[0].presets["quick"], ("head_steps=7", "ssim=0.5", "start=random"))
+    assert (config.head_steps, config.ssim, config.start) == (7, 0.5, "random")
 
 
 @pytest.mark.parametrize(("setting", "said"), [("heads=7", "unknown"), ("head_steps=many", "expected int")])

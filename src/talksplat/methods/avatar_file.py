@@ -96,7 +96,13 @@ def load_avatar(path: Path) -> SavedAvatar:
     """
     tensors, about = read_avatar_file(path)
     method = find_method(about["method"])
-    config = type(method.presets["full"])(**about["config"])
+    try:
+        config = type(method.presets["full"])(**about["config"])
+    except TypeError as error:
+        raise AvatarError(
+            f"avatar `{path}` was made by another version of talksplat: its settings do not fit ({error})",
+            hint="train it again with this version, or install the version that made it",
+        ) from error
     camera = Camera(
         head_to_camera=tensors["view/head_to_camera"],
         intrinsics=tensors["view/intrinsics"],

@@ -5,16 +5,15 @@ listed, with the reason and the measured gain, in docs/methods.md.
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from talksplat.camera import Camera, project
+from talksplat.camera import Camera
 from talksplat.dataset import PortraitDataset, seeded
-from talksplat.frame import HEAD_LABELS, UNITS, Condition, Frame, Label
-from talksplat.gaussians import RawGaussians, scattered_gaussians
+from talksplat.frame import HEAD_LABELS, UNITS, Condition, Frame
+from talksplat.gaussians import RawGaussians
 from talksplat.methods.method import (
     DensifyPolicy,
     Draw,
@@ -24,6 +23,8 @@ from talksplat.methods.method import (
     ParameterGroup,
     Stage,
 )
+from talksplat.methods.seeding import carved_head, carved_torso, random_head, random_torso, surface_head, surface_torso
+from talksplat.methods.torso_stage import cloud_groups, torso_groups, torso_losses, torso_networks
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.avatar import Avatar, Layer
@@ -32,7 +33,7 @@ from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
 from talksplat.model.patches import lip_square, perceptual_patch
-from talksplat.model.torso import MOTION_UNIT, TorsoLayer, is_any, slab_half_extent, torso_target
+from talksplat.model.torso import MOTION_UNIT, TorsoLayer, is_any
 
 EYE = UNITS.index("eye_opening")
 
@@ -45,8 +46,8 @@ class GSTalkerConfig(MethodConfig):
     """Initial Gaussians of head and torso each (Sec. 3.2)."""
     cube: float = 0.25
     """Half edge of the head's initial cube, metres: side 2 in the paper's scaled coordinates."""
-    carve: bool = False
-    """Keep only initial points inside the head's (torso's) silhouettes, coloured from the reference frame."""
+    start: Literal["random", "carved", "surface"] = "random"
+    """First Gaussians: random in cube and slab, or on the fitted surface with the pictures' colours (ours)."""
     head_degree: int = 2
     """Degree of the head's spherical harmonics; the torso's fixed view needs none."""
     harmonics_every: int = 1_000
@@ -96,22 +97,23 @@ class GSTalkerConfig(MethodConfig):
 
 
 QUICK = GSTalkerConfig(
-    carve=True,
+    start="carved",
     head_degree=1,
-    harmonics_every=300,
-    static_steps=600,
-    head_steps=5_000,
-    torso_static_steps=300,
-    torso_steps=1_500,
+    harmonics_every=150,
+    static_steps=300,
+    head_steps=3_500,
+    torso_static_steps=200,
+    torso_steps=1_200,
     joint_steps=1_500,
-    densify_until=3_000,
-    densify_static_from=200,
+    densify_until=2_400,
+    densify_static_from=100,
     max_points=25_000,
     ssim=0.2,
     means_rate=1e-4,
-    perceptual=0.05,
+    perceptual=0.1,
     perceptual_from=0.4,
     perceptual_every=2,
+    patch=128,
     warm_speech_steps=500,
     speech_rate_factor=0.1,
 )
@@ -170,67 +172,21 @@ def build(config: GSTalkerConfig, channels: int, reference: Camera, seeds: dict[
 
 
 def seeds(config: GSTalkerConfig, dataset: PortraitDataset, seed: int) -> dict[str, RawGaussians]:
-    """Random points: the head's in its cube, the torso's in its slab; carved by silhouettes where asked."""
-    head = _scatter(config, dataset, seed, "head", degree=config.head_degree)
-    torso = _scatter(config, dataset, seed, "torso", degree=0)
-    return {"head": head, "torso": torso}
-
-
-def _scatter(config: GSTalkerConfig, dataset: PortraitDataset, seed: int, layer: str, degree: int) -> RawGaussians:
-    generator = seeded(seed, "seeds", layer)
-    reference = dataset.portrait.reference_camera
-    frames = dataset.train_frames[:: max(1, len(dataset.train_frames) // 12)]
-    colors, kept = [], []
-    found = 0
-    while found < config.points:
-        cube = torch.rand(4 * config.points, 3, generator=generator) * 2 - 1
-        points = (
-            cube * config.cube if layer == "head" else _slab_to_world(cube * slab_half_extent(reference), reference)
-        )
-        if config.carve:
-            color, inside = _carve(dataset, frames, points, layer)
-            points, color = points[inside], color[inside]
-        else:
-            color = torch.rand(len(points), 3, generator=generator)
-        kept.append(points)
-        colors.append(color)
-        found += len(points)
-    points, color = torch.cat(kept)[: config.points], torch.cat(colors)[: config.points]
-    return scattered_gaussians(points, color, degree)
-
-
-def _slab_to_world(seen: Float[Tensor, "N 3"], reference: Camera) -> Float[Tensor, "N 3"]:
-    """From reference-camera axes centred on the head's depth to the world."""
-    pose = reference.head_to_camera
-    shifted = seen + torch.tensor([0.0, 0.0, float(pose[2, 3])])
-    return (shifted - pose[:3, 3]) @ pose[:3, :3]
-
-
-def _carve(
-    dataset: PortraitDataset, frames: list[int], points: Float[Tensor, "N 3"], layer: str
-) -> tuple[Float[Tensor, "N 3"], Bool[Tensor, " N"]]:
-    """Colour of every point (mean over views) and whether the views' silhouettes hold it.
-
-    A head point must lie in nine tenths of the views that see it; a torso point, drawn under the fixed camera, in
-    any view's neck or torso.
-    """
-    portrait = dataset.portrait
-    wanted = HEAD_LABELS if layer == "head" else (Label.NECK, Label.TORSO)
-    hits, color, weight = torch.zeros(len(points)), torch.zeros(len(points), 3), torch.zeros(len(points))
-    for index in frames:
-        camera = portrait.camera(index) if layer == "head" else portrait.reference_camera
-        pixels, depth = project(camera, points)
-        cells = pixels.floor().long()
-        seen = (cells >= 0).all(1) & (cells < portrait.size).all(1) & (depth > 0.05)
-        cells = cells.clamp(0, portrait.size - 1)
-        labels = torch.from_numpy(portrait.labels(index).copy())
-        image = torch.from_numpy(portrait.image(index)).float() / 255
-        inside = is_any(labels, wanted)[cells[:, 1], cells[:, 0]] & seen
-        hits += inside
-        color += image[cells[:, 1], cells[:, 0]] * inside[:, None]
-        weight += inside
-    enough = 0.9 * len(frames) if layer == "head" else 0.5
-    return color / weight.clamp_min(1)[:, None], hits >= enough
+    """The head in its cube and the torso in its slab at random (Sec. 3.2), or both on the surface seen."""
+    if config.start == "carved":
+        return {
+            "head": carved_head(dataset, config.points, config.cube, config.head_degree, seed),
+            "torso": carved_torso(dataset, config.points, seed),
+        }
+    if config.start == "surface":
+        return {
+            "head": surface_head(dataset, config.points, config.head_degree),
+            "torso": surface_torso(dataset, config.points),
+        }
+    return {
+        "head": random_head(dataset, config.points, config.cube, config.head_degree, seed),
+        "torso": random_torso(dataset, config.points, seed),
+    }
 
 
 def warm_start(config: GSTalkerConfig, avatar: Avatar, dataset: PortraitDataset, seed: int) -> dict[str, float]:
@@ -276,36 +232,34 @@ def groups(config: GSTalkerConfig, avatar: Avatar, stage: Stage) -> list[Paramet
     """Rates of what a stage trains; the position rate falls over the whole of a layer's stages."""
     assert isinstance(avatar, GSTalker)
     found: list[ParameterGroup] = []
-    last = stage.name == "joint"
-    start = config.means_rate if stage.name.endswith("static") else config.means_rate / 2
-    end = config.means_rate / 2 if stage.name.endswith("static") else config.means_rate_end
+    joint = stage.name == "joint"
+    damp = 0.2 if joint else 1.0
     for name in stage.layers:
+        if name == "torso" and not joint:
+            found += torso_groups(config, avatar.torso, stage)
+            continue
         cloud = avatar.head if name == "head" else avatar.torso.cloud
-        damp = 0.2 if last else 1.0
-        rates = {
-            "means": (config.means_rate_end if last else start, end),
-            "quats": (config.rotation_rate * damp, config.rotation_rate * damp),
-            "log_scales": (config.scale_rate * damp, config.scale_rate * damp),
-            "logit_opacities": (config.opacity_rate * damp, config.opacity_rate * damp),
-            "base_color": (config.color_rate * damp, config.color_rate * damp),
-            "rest_harmonics": (config.harmonics_rate * damp, config.harmonics_rate * damp),
-        }
-        for field, (first, final_rate) in rates.items():
-            found.append(ParameterGroup(f"{name}.{field}", [getattr(cloud, field)], first, final_rate))
+        half = config.means_rate / 2
+        moving = (config.means_rate_end if joint else half, config.means_rate_end)
+        means = moving if stage.deformed else (config.means_rate, half)
+        found += cloud_groups(config, name, cloud, means, damp)
         if stage.deformed:
-            found += _network_groups(config, avatar, name, damp)
+            found += (
+                _head_networks(config, avatar, damp) if name == "head" else torso_networks(config, avatar.torso, damp)
+            )
     return found
 
 
-def _network_groups(config: GSTalkerConfig, avatar: GSTalker, layer: str, damp: float) -> list[ParameterGroup]:
-    """Grids at one rate, networks at another; a warm-started speech net goes on gently."""
-    owner: nn.Module = avatar if layer == "head" else avatar.torso
+def _head_networks(config: GSTalkerConfig, avatar: GSTalker, damp: float) -> list[ParameterGroup]:
+    """Grid at one rate, networks at another; a warm-started speech net goes on gently."""
     end = config.network_rate_end_factor
-    rates = {"field": config.grid_rate, "decoder": config.network_rate}
-    if layer == "head":
-        rates["speech_net"] = config.network_rate * config.speech_rate_factor
+    rates = {
+        "field": config.grid_rate,
+        "decoder": config.network_rate,
+        "speech_net": config.network_rate * config.speech_rate_factor,
+    }
     return [
-        ParameterGroup(f"{layer}.{part}", list(getattr(owner, part).parameters()), rate * damp, rate * damp * end)
+        ParameterGroup(f"head.{part}", list(getattr(avatar, part).parameters()), rate * damp, rate * damp * end)
         for part, rate in rates.items()
     ]
 
@@ -316,7 +270,7 @@ def losses(
     """L = L1 + lambda1 mask + lambda2 perceptual + lambda3 lips (Sec. 3.5), on the layer that the stage trains."""
     assert isinstance(avatar, GSTalker)
     if stage.layers == ("torso",):
-        return _torso_losses(config, avatar, frame, draw, stage, context)
+        return torso_losses(avatar.torso, frame, draw, stage, context, ssim=config.ssim, mask=config.mask)
     head_mask = is_any(frame.labels, HEAD_LABELS)
     degree = min(config.head_degree, context.step // config.harmonics_every) if stage.name == "head-static" else None
     head = draw(avatar.head_layer(frame.condition, deformed=stage.deformed, degree=degree))
@@ -344,21 +298,6 @@ def losses(
             distance = context.perceptual(picture[rows, columns], target[rows, columns])
             terms["perceptual"] = config.perceptual * distance
     return terms
-
-
-def _torso_losses(
-    config: GSTalkerConfig, avatar: GSTalker, frame: Frame, draw: Draw, stage: Stage, context: LossContext
-) -> dict[str, Tensor]:
-    """Colour and alpha where the torso or its surroundings are seen; behind the head only the inpainted rim."""
-    if stage.deformed:
-        avatar.torso.anneal(context.step / max(1, stage.steps // 3))
-    torso = draw(avatar.torso.layer(frame.condition.head_pose, deformed=stage.deformed))
-    target, alpha, counts = torso_target(frame.image, frame.labels, context.background)
-    picture = torso.colors + (1 - torso.alpha) * context.background
-    share = counts.mean().clamp_min(1e-6)
-    color = l1_and_ssim(picture, target, 1.0, config.ssim, counts)
-    mask = ((torso.alpha[..., 0] - alpha).abs() * counts).mean() / share
-    return {"color": color, "mask": config.mask * mask}
 
 
 METHOD = Method(

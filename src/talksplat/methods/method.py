@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from talksplat.camera import Camera
-from talksplat.dataset import PortraitDataset
+from talksplat.dataset import Eligible, PortraitDataset
 from talksplat.frame import Frame
 from talksplat.gaussians import RawGaussians
 from talksplat.model.avatar import Avatar, Layer
@@ -32,8 +32,14 @@ class DensifyPolicy:
     """Largest standard deviation, metres, that is cloned; larger ones are split."""
     min_opacity: float = 0.005
     """Fainter Gaussians are removed."""
+    min_opacity_end: float | None = None
+    """The same at ``stop``, from where it started it rises in a straight line; None for a constant limit."""
     max_size: float = 0.05
     """Larger standard deviations, metres, are removed."""
+    max_radius_px: float = float("inf")
+    """Gaussians that reach farther (three standard deviations) in the reference view, pixels, are removed."""
+    key: tuple[float, float, float] | None = None
+    """Gaussians of this colour (every channel within 30/255) are removed: they only paint what is not there."""
     max_points: int = 60_000
     """No growth beyond this many."""
 
@@ -49,6 +55,10 @@ class Stage:
     deformed: bool
     """Whether the deformation is on; off is the static initialisation."""
     densify: tuple[DensifyPolicy, ...] = ()
+    offset: int = 0
+    """Steps of the stage's branch before it: schedules that run over several stages count from there."""
+    eligible: Callable[[PortraitDataset], Eligible] | None = None
+    """Which training frames a step may draw (incremental sampling); None for all."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,11 @@ class ParameterGroup:
     parameters: list[nn.Parameter]
     rate: float
     rate_end: float
+    decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-15
+    """3DGS's: gradients of single Gaussians are tiny."""
 
 
 @dataclass(frozen=True)

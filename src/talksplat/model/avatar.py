@@ -28,3 +28,10 @@ class Avatar(nn.Module, ABC):
     @abstractmethod
     def canonical(self) -> tuple[Layer, ...]:
         """The layers with the deformation switched off, nearest first."""
+
+    def attention(self, condition: Condition) -> tuple[Layer, ...]:
+        """What each place listens to at an instant, as layers of three colour channels in [0, 1]; none by default.
+
+        Red is speech, green the upper face, blue what else there is; a method that attends says so.
+        """
+        return ()

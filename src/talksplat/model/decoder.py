@@ -34,6 +34,18 @@ class PointDecoder(nn.Module):
             return _Decoder.apply(features, *weights)
         return self._upper_layers(features @ self.of_features.T + shared)
 
+    def gated(self, inputs: Float[Tensor, "N inputs"], condition: Float[Tensor, " Fc"]) -> Float[Tensor, "N out"]:
+        """Offsets where every point lets the condition through in its own measure.
+
+        ``inputs`` are a point's features and its gates, one a number of the condition; the condition scales the
+        gates' columns of the first layer.
+        """
+        first = torch.cat([self.of_features, self.of_condition * condition], 1)
+        weights = (first, first.new_zeros(len(first)), self.second, self.last)
+        if _is_native(inputs, *weights):
+            return _Decoder.apply(inputs, *weights)
+        return self._upper_layers(inputs @ first.T)
+
     def first_layer(self, features: Float[Tensor, "N Fp"]) -> Float[Tensor, "N hidden"]:
         """The features' part of the first layer, before ReLU: fixed while points and weights are."""
         return features @ self.of_features.T

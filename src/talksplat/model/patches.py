@@ -1,6 +1,9 @@
 """Where in a picture a loss looks closely."""
 
+from collections.abc import Callable
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from talksplat.camera import Camera
@@ -36,6 +39,37 @@ def perceptual_patch(frame: Frame, edge: int, whole: bool, generator: torch.Gene
         reach = high - low
         center = low - 0.2 * reach + chance[1:] * 1.4 * reach
     return _square(float(center[0]), float(center[1]), edge, frame.camera)
+
+
+def tiled_distance(
+    distance: Callable[[Tensor, Tensor], Tensor],
+    picture: Float[Tensor, "H W 3"],
+    target: Float[Tensor, "H W 3"],
+    edge: int,
+    most: int,
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Mean ``distance`` of the tiles of ``edge`` pixels, counted from the top left; what is left over is dropped.
+
+    With ``most`` > 0 only so many tiles, drawn by ``generator`` from those that differ at all, stand for the rest.
+    """
+    edge = min(edge, *picture.shape[:2])
+    rows, columns = picture.shape[0] // edge, picture.shape[1] // edge
+    corners = [(row * edge, column * edge) for row in range(rows) for column in range(columns)]
+    share = 1.0
+    if most and most < len(corners):
+        differ = (picture.detach() - target)[: rows * edge, : columns * edge].abs().amax(2)
+        busy = differ.reshape(rows, edge, columns, edge).amax((1, 3)).flatten() > 0
+        places = torch.nonzero(busy).squeeze(1)
+        share = len(places) / len(corners)
+        corners = [corners[int(places[i])] for i in torch.randperm(len(places), generator=generator)[:most]]
+    if not corners:
+        return picture.sum() * 0
+    terms = [
+        distance(picture[row : row + edge, column : column + edge], target[row : row + edge, column : column + edge])
+        for row, column in corners
+    ]
+    return torch.stack(terms).mean() * share
 
 
 def _square(x: float, y: float, edge: int, camera: Camera) -> tuple[slice, slice]:

@@ -36,7 +36,7 @@ SHORTEST = 5
 CROP_SAMPLES = 24
 """Frames from which the crop is found."""
 JPEG_QUALITY = 95
-VERSIONS = {"crop": 1, "frames": 1, "faces": 1, "poses": 1, "masks": 1, "background": 1, "sound": 1, "speech": 1}
+VERSIONS = {"crop": 1, "frames": 1, "faces": 1, "poses": 2, "masks": 1, "background": 1, "sound": 1, "speech": 1}
 """Raised when a step's result changes, so that portraits are redone."""
 
 

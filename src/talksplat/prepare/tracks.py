@@ -51,6 +51,7 @@ def tracks_of(faces: Detections, poses: HeadPoses) -> Tracks:
         mouth=torch.from_numpy(mouth_measures(landmarks)),
         reprojection=torch.from_numpy(poses.reprojection),
         usable=torch.from_numpy(poses.usable),
+        face_shape=torch.from_numpy(poses.shape),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from talksplat.camera import Camera
-from talksplat.dataset import PortraitDataset, draws, prefetched, seeded
+from talksplat.dataset import Drawn, PortraitDataset, draws, prefetched, seeded
 from talksplat.errors import TrainingDiverged
 from talksplat.frame import Frame
 from talksplat.methods.avatar_file import SavedAvatar, read_avatar_file, save_avatar
@@ -101,7 +101,7 @@ def train(
         run.folder.log({"stage": "warm-start", **figures})
         _announce(run, stages)
     for place in range(first, len(stages)):
-        _run_stage(run, place, stages[place], step if place == first else 0, moments if place == first else {})
+        moments = _run_stage(run, place, stages[place], step if place == first else 0, moments)
     save_avatar(out, _saved(run))
     run.folder.finish()
     clouds = {name: len(module) for name, module in run.avatar.named_modules() if isinstance(module, GaussianCloud)}
@@ -134,13 +134,16 @@ def _open(portrait_folder: Path, out: Path, options: TrainOptions, rasterize: Ra
     )
 
 
-def _run_stage(run: Run, place: int, stage: Stage, first: int, moments: dict[str, Tensor]) -> None:
-    """All steps of one stage from ``first``; checkpoints as time goes by and when interrupted."""
+def _run_stage(run: Run, place: int, stage: Stage, first: int, moments: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All steps of one stage from ``first``; checkpoints as time goes by and when interrupted.
+
+    Takes the moments of the stage before, where a group goes on under the same name, and returns its own.
+    """
     clouds = _clouds(run.avatar)
     optimizer = Optimizer(run.method.groups(run.config, run.avatar, stage), stage.steps)
     optimizer.restore(moments)
     run.statistics = {policy.cloud: _statistics(policy, clouds, moments) for policy in stage.densify}
-    indices = draws(run.dataset, run.options.seed, stage.name, first, stage.steps, resting=stage.deformed)
+    indices = _draws(run, stage, first)
     saved = time.monotonic()
     done = first
     with run.reporter.bar(f"{run.method.title}: {stage.name}", stage.steps) as bar:
@@ -157,6 +160,30 @@ def _run_stage(run: Run, place: int, stage: Stage, first: int, moments: dict[str
             _checkpoint(run, place, done, optimizer)
             run.reporter.note(f"interrupted; `{run.folder.checkpoint}` holds the run: go on with --resume")
             raise
+    return optimizer.tensors()
+
+
+def _draws(run: Run, stage: Stage, first: int) -> Iterator[Drawn]:
+    """The stage's examples from step ``first``; says so where its sampling window holds no frame."""
+    eligible = stage.eligible(run.dataset) if stage.eligible else None
+    if eligible is not None and first == 0:
+        allowed = [eligible(step) for step in range(0, stage.steps, max(1, stage.steps // 500))]
+        restricted = [frames for frames in allowed if frames is not None]
+        empty = sum(not bool(frames.any()) for frames in restricted)
+        if empty:
+            run.reporter.note(
+                f"{stage.name}: {100 * empty / len(restricted):.0f} % of its sampling windows hold no frame of this "
+                "clip; those steps draw from all frames"
+            )
+    return draws(
+        run.dataset,
+        run.options.seed,
+        stage.name,
+        first,
+        stage.steps,
+        resting=stage.deformed,
+        eligible=eligible,
+    )
 
 
 def _step(
@@ -188,7 +215,10 @@ def _densify(
     run: Run, stage: Stage, step: int, policy: DensifyPolicy, optimizer: Optimizer, cloud: GaussianCloud
 ) -> None:
     generator = seeded(run.options.seed, "densify", stage.name, step)
-    plan = density_plan(cloud.raw(), run.statistics[policy.cloud].mean(), policy, generator)
+    view = run.reference_camera
+    pixel = float(view.head_to_camera[2, 3] / view.intrinsics[0, 0])
+    gradient = run.statistics[policy.cloud].mean()
+    plan = density_plan(cloud.raw(), gradient, policy, generator, step=step, pixel=pixel)
     optimizer.rearrange(policy.cloud, cloud, plan)
     run.statistics[policy.cloud] = ScreenStatistics(len(cloud), cloud.means.device)
 

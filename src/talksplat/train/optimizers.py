@@ -1,4 +1,4 @@
-"""Adam over named groups whose rates fall log-linearly, and moments that follow their rows."""
+"""AdamW over named groups whose rates fall log-linearly, and moments that follow their rows."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,6 @@ from torch import Tensor, nn
 from talksplat.methods.method import ParameterGroup
 from talksplat.model.cloud import GaussianCloud, RowPlan
 
-EPSILON = 1e-15
-"""3DGS's epsilon: gradients of single Gaussians are tiny."""
-
 
 class Optimizer:
     """One stage's Adam."""
@@ -18,11 +15,19 @@ class Optimizer:
     def __init__(self, groups: Sequence[ParameterGroup], steps: int) -> None:
         self.groups = list(groups)
         self.steps = steps
-        self.adam = torch.optim.Adam(
-            [{"params": group.parameters, "lr": group.rate, "name": group.name} for group in groups],
-            eps=EPSILON,
-            fused=True,
-        )
+        settings = [
+            {
+                "params": group.parameters,
+                "lr": group.rate,
+                "name": group.name,
+                "weight_decay": group.decay,
+                "betas": group.betas,
+                "eps": group.epsilon,
+            }
+            for group in groups
+        ]
+        self.adam = torch.optim.AdamW(settings, fused=True)
+        self.adam.zero_grad(set_to_none=True)  # Nothing that went before may move the first step.
 
     def step(self, step: int) -> None:
         """One update with the rates of ``step``; gradients are cleared."""

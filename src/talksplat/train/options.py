@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from talksplat.errors import InputError
 
@@ -43,13 +43,20 @@ def with_settings(config: Any, settings: tuple[str, ...]) -> Any:
         name, _, text = setting.partition("=")
         if name not in fields:
             raise InputError(
-                f"setting `{name}` is unknown; known settings: {', '.join(fields)}", hint="write --settings name=value"
+                f"setting `{name}` is unknown; known settings: {', '.join(fields)}", hint="write --set name=value"
             )
-        kind = type(fields[name])
-        try:
-            changes[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-        except (ValueError, KeyError) as error:
-            raise InputError(
-                f"setting `{name}` is `{text}`; expected {kind.__name__}", hint="write --settings name=value"
-            ) from error
+        changes[name] = _parsed(name, text, type(fields[name]), get_type_hints(type(config))[name])
     return dataclasses.replace(config, **changes)
+
+
+def _parsed(name: str, text: str, kind: type, hint: Any) -> Any:
+    """``text`` as a value of the field's type."""
+    choices = get_args(hint) if get_origin(hint) is Literal else None
+    try:
+        value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        if choices is not None and value not in choices:
+            raise ValueError(text)
+    except (ValueError, KeyError) as error:
+        expected = f"one of {', '.join(map(str, choices))}" if choices else kind.__name__
+        raise InputError(f"setting `{name}` is `{text}`; expected {expected}", hint="write --set name=value") from error
+    return value

@@ -1,0 +1,72 @@
+"""How methods train the torso layer and clouds of Gaussians: what their stages, groups and losses share."""
+
+from torch import Tensor, nn
+
+from talksplat.frame import Frame
+from talksplat.methods.method import Draw, LossContext, MethodConfig, ParameterGroup, Stage
+from talksplat.metrics.image import l1_and_ssim
+from talksplat.model.cloud import GaussianCloud
+from talksplat.model.torso import TorsoLayer, torso_target
+
+
+def cloud_groups(
+    config: MethodConfig, layer: str, cloud: GaussianCloud, means: tuple[float, float], damp: float = 1.0
+) -> list[ParameterGroup]:
+    """A cloud's parameters; positions go from the first to the second rate of ``means``, others by ``damp``."""
+    rates = {
+        "quats": config.rotation_rate,
+        "log_scales": config.scale_rate,
+        "logit_opacities": config.opacity_rate,
+        "base_color": config.color_rate,
+        "rest_harmonics": config.harmonics_rate,
+    }
+    groups = [ParameterGroup(f"{layer}.means", [cloud.means], *means)]
+    return groups + [
+        ParameterGroup(f"{layer}.{name}", [getattr(cloud, name)], rate * damp, rate * damp)
+        for name, rate in rates.items()
+    ]
+
+
+def torso_groups(config: MethodConfig, torso: TorsoLayer, stage: Stage) -> list[ParameterGroup]:
+    """What a stage of the torso alone trains; positions slow down over its stages."""
+    half = config.means_rate / 2
+    means = (half, config.means_rate_end) if stage.deformed else (config.means_rate, half)
+    groups = cloud_groups(config, "torso", torso.cloud, means)
+    return groups + (torso_networks(config, torso) if stage.deformed else [])
+
+
+def torso_networks(config: MethodConfig, torso: TorsoLayer, damp: float = 1.0) -> list[ParameterGroup]:
+    """The torso's grid and decoder."""
+    end = config.network_rate_end_factor
+    rates = {"field": config.grid_rate * damp, "decoder": config.network_rate * damp}
+    return [
+        ParameterGroup(f"torso.{part}", list(getattr(torso, part).parameters()), rate, rate * end)
+        for part, rate in rates.items()
+    ]
+
+
+def torso_losses(
+    torso: TorsoLayer, frame: Frame, draw: Draw, stage: Stage, context: LossContext, *, ssim: float, mask: float
+) -> dict[str, Tensor]:
+    """Colour and alpha where the torso or its surroundings are seen; behind the head only the inpainted rim.
+
+    ``ssim`` weighs 1 - SSIM beside L1, ``mask`` the alpha loss.
+    """
+    if stage.deformed:
+        torso.anneal(context.step / max(1, stage.steps // 3))
+    drawn = draw(torso.layer(frame.condition.head_pose, deformed=stage.deformed))
+    target, alpha, counts = torso_target(frame.image, frame.labels, context.background)
+    picture = drawn.colors + (1 - drawn.alpha) * context.background
+    share = counts.mean().clamp_min(1e-6)
+    color = l1_and_ssim(picture, target, 1.0, ssim, counts)
+    missed = ((drawn.alpha[..., 0] - alpha).abs() * counts).mean() / share
+    return {"color": color, "mask": mask * missed}
+
+
+def network_group(
+    name: str, parameters: list[nn.Parameter], rate: float, factors: tuple[float, float], decay: float = 0.0
+) -> ParameterGroup:
+    """A network's parameters; the rate goes from the first to the second of ``factors`` over the stage."""
+    return ParameterGroup(
+        name, parameters, rate * factors[0], rate * factors[1], decay=decay, betas=(0.9, 0.99), epsilon=1e-8
+    )
