@@ -134,8 +134,13 @@ def tracks_of(drawing: Drawing, poses: np.ndarray) -> Tracks:
 
 
 def face_shape() -> torch.Tensor:
-    """A dome over the drawn face: metres in head coordinates, towards the camera in the middle."""
+    """A dome over the drawn face, metres in head coordinates, with the lips where they are drawn."""
     turn = torch.arange(468) * 2.4
     out = ((torch.arange(468) + 0.5) / 468).sqrt()
     across, down = out * turn.cos() * 0.07, out * turn.sin() * 0.09
-    return torch.stack([across, down, -0.06 * (1 - out**2).sqrt()], 1)
+    shape = torch.stack([across, down, -0.06 * (1 - out**2).sqrt()], 1)
+    pixel = 64 / 140 * 0.7  # one picture's width at the head, metres
+    around = torch.linspace(0, 2 * torch.pi, len(LIPS))
+    lips = [0.1 * pixel * around.cos(), (0.17 + 0.03 * around.sin()) * pixel, torch.full_like(around, -0.04)]
+    shape[list(LIPS)] = torch.stack(lips, 1)
+    return shape

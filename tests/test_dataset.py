@@ -42,6 +42,9 @@ def test_every_tenth_draw_rests_on_a_closed_mouth(folder: Path) -> None:
     assert [n for n, item in enumerate(drawn) if item.resting] == [9, 19, 29, 39]
     opening = portrait.tracks.mouth[:, 0]
     assert all(opening[item.index] <= opening[dataset.train_frames].quantile(0.1) for item in drawn if item.resting)
+    shut = [item.index for n, item in enumerate(drawn) if n % 4 == 1 and not item.resting]
+    assert len(shut) == 8
+    assert all(index in dataset.closed_frames for index in shut)
     frame = dataset.frame(drawn[9].index, resting=True)
     assert torch.equal(frame.condition.speech[3, :, 5], dataset.rest_speech)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 SpeechName = Literal["embedding", "mel"]
-MethodName = Literal["gstalker"]
+MethodName = Literal["gstalker", "talking-gaussian"]
 Switch = FlagCreatePairsOff[bool]
 
 

@@ -31,6 +31,12 @@ def split_frames(count: int) -> tuple[range, range]:
 
 REST_EVERY = 10
 """Every so many steps of a deformed stage show the rest state."""
+CLOSED_EVERY = 4
+"""Every so many steps of a deformed stage show closed lips.
+
+On the synthetic speaker (256 pixels, 24 s, 3,000 steps) the lips then shut within a frame of 49 of 49 p, b and m,
+and of 11 of 14 of a voice never heard; without, of 47 and 9.
+"""
 
 
 class PortraitDataset:
@@ -133,8 +139,9 @@ def draws(
     """The example of each step in ``first`` ... ``stop - 1``: shuffled passes over the training frames.
 
     With ``resting`` every :data:`REST_EVERY`-th step shows a closed mouth under the rest state's speech, so that the
-    avatar knows what silence looks like. A step that ``eligible`` restricts draws evenly among the frames allowed;
-    where none is, it draws like any other.
+    avatar knows what silence looks like, and every :data:`CLOSED_EVERY`-th one a closed mouth under its own, since
+    the lips of p, b and m are shut for a frame or two only. A step that ``eligible`` restricts draws evenly among the
+    frames allowed; where none is, it draws like any other.
     """
     frames, closed = dataset.train_frames, dataset.closed_frames
     order: list[int] = []
@@ -151,6 +158,9 @@ def draws(
             choices = torch.nonzero(allowed).squeeze(1)
             pick = torch.randint(len(choices), (), generator=seeded(seed, stage, "restricted", step))
             yield Drawn(frames[int(choices[pick])], False)
+        elif resting and step % CLOSED_EVERY == 1:
+            pick = torch.randint(len(closed), (), generator=seeded(seed, stage, "closed", step))
+            yield Drawn(closed[int(pick)], False)
         else:
             yield Drawn(frames[order[step % count]], False)
 

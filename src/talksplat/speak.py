@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
 
 from talksplat import __version__
 from talksplat.ahead import ahead
@@ -135,14 +136,21 @@ def synthetic_statement(saved: SavedAvatar) -> dict[str, str]:
     return {"title": "Synthetic video of a speaking person", "comment": comment, "description": json.dumps(record)}
 
 
+def held_expression(saved: SavedAvatar) -> Float[Tensor, "T unit"]:
+    """The recorded expression without what it tells of the recorded lips.
+
+    AU25 says how far they were apart. New lips must follow the new speech, so it is held still.
+    """
+    expression = saved.expression.clone()
+    expression[:, LIPS_APART] = expression[:, LIPS_APART].median()
+    return expression
+
+
 class _Film:
     """The pictures of one video, one after the other."""
 
     def __init__(self, saved: SavedAvatar, hearing: Hearing, config: SpeakConfig, rasterizer: Rasterizer) -> None:
-        # AU25 says how far the recorded lips were apart. Here they must follow the new speech, so it is held still.
-        expression = saved.expression.clone()
-        expression[:, LIPS_APART] = expression[:, LIPS_APART].median()
-        self._track = DrivingTrack(saved.head_to_camera, expression, start=config.start * FRAME_RATE)
+        self._track = DrivingTrack(saved.head_to_camera, held_expression(saved), start=config.start * FRAME_RATE)
         self._windows = hearing.windows(saved.rest_speech if config.rest_in_silence else None)
         self._renderer = Renderer(saved, rasterizer, config.device)
         self._layers = config.layers

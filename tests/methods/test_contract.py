@@ -1,6 +1,7 @@
 """What every method must do: start as the identity, learn, stop and go on exactly, reload as it was."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ TINY = {
         ),
         *("densify_static_from=10", "densify_every=10", "densify_until=30", "warm_speech_steps=30", "levels=6"),
         *("max_points=500", "patch=32"),
+    ),
+    "talking-gaussian": (
+        *(
+            "pace=250",
+            "mouth_pace=2",
+            "hair_until=0",
+            "face_points=300",
+            "mouth_points=200",
+            "max_points=500",
+            "tiles=2",
+        ),
+        *("torso_static_steps=5000", "torso_steps=10000", "fuse_steps=10000", "harmonics_every=5000"),
+        *("densify_from=45000", "densify_every=2", "means_rate=0.0002", "warm_speech_steps=30"),
     ),
 }
 METHOD_ROWS = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -71,16 +85,30 @@ def test_untrained_deformation_is_the_identity(method: Method, portrait: Portrai
         assert torch.allclose(one.gaussians.scales, other.gaussians.scales)
 
 
+@pytest.fixture(scope="module")
+def trained(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Method], Path]:
+    """Trains a method once and hands out its avatar."""
+    folder = tmp_path_factory.mktemp("trained")
+
+    def avatar_of(method: Method) -> Path:
+        path = folder / f"{method.name}.avatar"
+        if not path.exists():
+            figures = run(portrait, path, options(method))
+            assert all(count > 0 for count in figures["gaussians"].values())
+        return path
+
+    return avatar_of
+
+
 @METHOD_ROWS
-def test_learns_and_reloads(method: Method, portrait: Portrait, tmp_path: Path) -> None:
-    figures = run(portrait, tmp_path / "a.avatar", options(method))
-    assert all(count > 0 for count in figures["gaussians"].values())
+def test_learns_and_reloads(method: Method, portrait: Portrait, trained: Callable[[Method], Path]) -> None:
+    avatar = trained(method)
     truth = torch.from_numpy(portrait.image(20).copy()).float() / 255
     plate = torch.from_numpy(portrait.background().copy()).float() / 255
-    ours = picture(tmp_path / "a.avatar", portrait, 20)
+    ours = picture(avatar, portrait, 20)
     assert (ours - truth).abs().mean() < 0.35 * (plate - truth).abs().mean()
-    assert torch.equal(ours, picture(tmp_path / "a.avatar", portrait, 20))
-    open_mouth, closed = picture(tmp_path / "a.avatar", portrait, 6), picture(tmp_path / "a.avatar", portrait, 14)
+    assert torch.equal(ours, picture(avatar, portrait, 20))
+    open_mouth, closed = picture(avatar, portrait, 6), picture(avatar, portrait, 14)
     assert (open_mouth - closed).abs().max() > 0.02  # the deformation does something
 
 
@@ -124,10 +152,9 @@ def test_a_loss_that_is_no_number_stops_the_run(
 
 
 @METHOD_ROWS
-def test_damaged_avatar_files_are_refused(method: Method, portrait: Portrait, tmp_path: Path) -> None:
+def test_damaged_avatar_files_are_refused(method: Method, trained: Callable[[Method], Path], tmp_path: Path) -> None:
     path = tmp_path / "a.avatar"
-    run(portrait, path, options(method))
-    whole = path.read_bytes()
+    whole = trained(method).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AvatarError, match="not a whole avatar file"):
         load_avatar(path)

@@ -104,4 +104,4 @@ def test_surface_gaussians_are_as_wide_as_their_spacing() -> None:
     raw = surface_gaussians(torch.zeros(2, 3), torch.full((2, 3), 0.25), spacing, degree=1)
     assert float(raw.log_scales[1, 0] - raw.log_scales[0, 2]) == pytest.approx(math.log(4))
     assert raw.harmonics.shape == (2, 4, 3)
-    assert float(raw.activate().opacities[0]) == pytest.approx(0.9)
+    assert float(raw.activate().opacities[0]) == pytest.approx(0.4)

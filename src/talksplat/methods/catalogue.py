@@ -1,10 +1,10 @@
 """The methods there are."""
 
 from talksplat.errors import InputError
-from talksplat.methods import gstalker
+from talksplat.methods import gstalker, talking_gaussian
 from talksplat.methods.method import Method
 
-METHODS: tuple[Method, ...] = (gstalker.METHOD,)
+METHODS: tuple[Method, ...] = (gstalker.METHOD, talking_gaussian.METHOD)
 
 
 def find_method(name: str) -> Method:

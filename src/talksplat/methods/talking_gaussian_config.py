@@ -1,0 +1,114 @@
+"""TalkingGaussian's settings: the published schedule, and the preset for two CPU cores."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from talksplat.methods.method import MethodConfig
+
+
+@dataclass(frozen=True)
+class TalkingGaussianConfig(MethodConfig):
+    """Settings of TalkingGaussian; the defaults are the published ones. Milestones count steps of their branch."""
+
+    scale_rate: float = 0.003
+    pace: float = 1.0
+    """Every milestone is divided by this."""
+    mouth_pace: float = 1.0
+    """The mouth's milestones are divided by this once more."""
+    face_points: int = 2_000
+    """Initial Gaussians of the face."""
+    mouth_points: int = 10_000
+    """Initial Gaussians of the inner mouth (and of our torso)."""
+    start: Literal["random", "carved"] = "random"
+    """First Gaussians: random in a cube of 0.2 m, or kept where the silhouettes are, with the pictures' colours."""
+    degree: int = 2
+    """Degree of the spherical harmonics of face and mouth."""
+    harmonics_every: int = 1_000
+    """Steps between two degrees."""
+    static_until: int = 3_000
+    """Without motion before this step."""
+    mouth_window_until: int = 39_000
+    """Incremental sampling of the mouth ends (Sec. 3.4); its networks' rates drop."""
+    face_window_until: int = 40_000
+    """Incremental sampling of the face ends; its networks' rates drop."""
+    settled_from: int = 45_000
+    """Positions keep their lowest rate, the mouth's density control ends."""
+    hair_until: int = 46_000
+    """Until here only every seventh step of the moving face looks at hair."""
+    face_perceptual_from: int = 47_000
+    """The perceptual losses of the face begin; the mouth's hole is closed by 3 x 3."""
+    branch_until: int = 49_000
+    """The mouth's geometry freezes and its colours are finished; the face's density control ends."""
+    branch_steps: int = 50_000
+    """Length of the face's and of the mouth's branch."""
+    fuse_steps: int = 10_000
+    """Length of the fusion (Sec. 3.5)."""
+    fuse_perceptual_from: int = 5_000
+    """The perceptual loss of the fusion begins."""
+    torso_static_steps: int = 3_000
+    """Our torso layer without motion."""
+    torso_steps: int = 27_000
+    """Our torso layer following the head pose."""
+    sampling: Literal["code", "paper", "none"] = "code"
+    """Incremental sampling: the released code's windows, the paper's, or none."""
+    densify_from: int = 500
+    """Density control begins; green Gaussians are deleted from here on."""
+    densify_every: int = 100
+    """Steps between two rounds."""
+    face_threshold: float = 0.0005
+    """Mean screen gradient above which a Gaussian of the face grows."""
+    mouth_threshold: float = 0.0002
+    """The same for the mouth."""
+    max_points: int = 60_000
+    """Most Gaussians of a layer."""
+    ssim: float = 0.2
+    """Weight of 1 - SSIM beside L1 (not halved)."""
+    alpha: float = 1e-3
+    """Weight of the alpha losses."""
+    motion: float = 1e-5
+    """Weight of the mean size of the face's offsets."""
+    attention: float = 1e-4
+    """Weight of attention where it does not belong."""
+    face_perceptual: float = 0.2
+    """Weight of the perceptual loss on tiles of the face."""
+    lips_perceptual: float = 0.01
+    """Weight of the perceptual loss on the lips square."""
+    mouth_perceptual: float = 0.5
+    """Weight of the perceptual loss on tiles while the mouth's colours are finished."""
+    fuse_perceptual: float = 0.5
+    """Weight of the perceptual loss on tiles in the fusion."""
+    tiles: int = 0
+    """Tiles a step that the perceptual losses look at, drawn anew each step; 0 for all of them."""
+    torso_mask: float = 0.5
+    """Weight of the torso's alpha loss."""
+    warm_speech_steps: int = 0
+    """Steps in which the speech nets first learn the recorded lip shapes by themselves; ours."""
+    speech_rate_factor: float = 1.0
+    """Rate of the speech nets against the other networks after a warm start."""
+
+    def at(self, milestone: int, layer: str = "face") -> int:
+        """A milestone at the pace of a branch."""
+        return round(milestone / (self.pace * (self.mouth_pace if layer == "mouth" else 1.0)))
+
+
+QUICK = TalkingGaussianConfig(
+    pace=12.5,
+    mouth_pace=2.5,
+    start="carved",
+    face_points=10_000,
+    mouth_points=6_000,
+    degree=1,
+    harmonics_every=6_000,
+    means_rate=1e-4,
+    face_perceptual_from=30_000,
+    densify_from=1_500,
+    max_points=25_000,
+    face_threshold=0.0002,
+    fuse_steps=18_750,
+    fuse_perceptual_from=6_250,
+    torso_static_steps=2_500,
+    torso_steps=15_000,
+    tiles=3,
+    warm_speech_steps=500,
+    speech_rate_factor=0.1,
+)

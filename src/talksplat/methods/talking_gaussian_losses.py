@@ -1,0 +1,172 @@
+"""TalkingGaussian's losses: each layer against its key-coloured target, then all of them against the picture."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from talksplat.dataset import seeded
+from talksplat.frame import HEAD_LABELS, Frame, Label
+from talksplat.methods.method import Draw, LossContext, Stage
+from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
+from talksplat.metrics.image import l1_and_ssim
+from talksplat.model.patches import lip_square, tiled_distance
+from talksplat.model.talking_gaussian import TalkingGaussian
+from talksplat.model.torso import is_any
+
+KEY = (0.0, 1.0, 0.0)
+"""Key colour: what a layer must not draw is this green in its target."""
+BLACK = (0.0, 0.0, 0.0)
+MOUTH_LABELS = (Label.MOUTH, Label.TEETH)
+FACE_LABELS = tuple(label for label in HEAD_LABELS if label not in MOUTH_LABELS)
+HAIR_EVERY = 7
+"""While hair is set aside, every so many steps look at it all the same."""
+FACE_TILES = range(64, 97, 2)
+MOUTH_TILES = range(32, 43, 2)
+FUSE_TILES = range(32, 43, 2)
+
+
+@dataclass(frozen=True)
+class _Regions:
+    """Masks of one frame, "H W" each."""
+
+    face: Bool[Tensor, "H W"]
+    """Face and hair, without the inner mouth."""
+    hair: Bool[Tensor, "H W"]
+    mouth: Bool[Tensor, "H W"]
+    lips: Bool[Tensor, "H W"]
+    """The square around the outer lips."""
+    square: tuple[slice, slice]
+
+
+def regions(frame: Frame) -> _Regions:
+    """The parts of a frame's label map."""
+    square = lip_square(frame.landmarks, frame.camera, margin=1.0)
+    lips = torch.zeros_like(frame.labels, dtype=torch.bool)
+    lips[square] = True
+    return _Regions(
+        face=is_any(frame.labels, FACE_LABELS),
+        hair=frame.labels == Label.HAIR,
+        mouth=is_any(frame.labels, MOUTH_LABELS),
+        lips=lips,
+        square=square,
+    )
+
+
+def closed(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
+    """Morphological closing by 3 x 3."""
+    grown = F.max_pool2d(mask.float()[None, None], 3, stride=1, padding=1)
+    return (-F.max_pool2d(-grown, 3, stride=1, padding=1))[0, 0] > 0.5
+
+
+def key_picture(color: tuple[float, float, float], like: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
+    """A picture of one colour, as large as ``like``."""
+    return like.new_tensor(color).expand_as(like)
+
+
+def active_degree(config: TalkingGaussianConfig, stage: Stage, step: int) -> int:
+    """Harmonics open one degree at a time."""
+    return min(config.degree, (stage.offset + step + 1) // max(1, config.at(config.harmonics_every)))
+
+
+def mouth_losses(
+    config: TalkingGaussianConfig, avatar: TalkingGaussian, frame: Frame, draw: Draw, stage: Stage, context: LossContext
+) -> dict[str, Tensor]:
+    """The inner mouth as an opaque plate behind the lips (fact sheet 6.2).
+
+    Over the lips square alpha should be one; colours count only on the mouth itself and outside the square, so that
+    the plate goes on behind lips and skin.
+    """
+    parts = regions(frame)
+    finishing = stage.name == "mouth-color"
+    ground = key_picture(BLACK if finishing else KEY, frame.image)
+    degree = active_degree(config, stage, context.step)
+    drawn = draw(avatar.mouth_layer(frame.condition, deformed=stage.deformed, degree=degree))
+    free = (parts.lips ^ parts.mouth)[..., None]
+    picture = torch.where(free, ground, drawn.colors + (1 - drawn.alpha) * ground)
+    target = torch.where(parts.mouth[..., None], frame.image, ground)
+    terms = {"color": l1_and_ssim(picture, target, 1.0, config.ssim)}
+    if stage.deformed:
+        terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], parts.lips)
+    if finishing and context.perceptual is not None:
+        distance = _tiles(config, stage, context, picture, target, MOUTH_TILES)
+        terms["perceptual"] = config.mouth_perceptual * distance
+    return terms
+
+
+def face_losses(
+    config: TalkingGaussianConfig, avatar: TalkingGaussian, frame: Frame, draw: Draw, stage: Stage, context: LossContext
+) -> dict[str, Tensor]:
+    """The face with a hole for the mouth (fact sheet 6.3); hair is set aside in six of seven moving steps."""
+    step = stage.offset + context.step + 1
+    parts = regions(frame)
+    finishing = step > config.at(config.face_perceptual_from)
+    mouth = closed(parts.mouth) if finishing else parts.mouth
+    ground = key_picture(KEY, frame.image)
+    target = torch.where((parts.face & ~mouth)[..., None], frame.image, ground)
+    motion = avatar.face_motion(frame.condition) if stage.deformed else None
+    layer = avatar.face_layer(motion, active_degree(config, stage, context.step))
+    drawn = draw(layer)
+    picture = drawn.colors + (1 - drawn.alpha) * ground
+    aside = stage.deformed and step < config.at(config.hair_until) and step % HAIR_EVERY != 0
+    if aside:
+        picture = torch.where(parts.hair[..., None], ground, picture)
+        target = torch.where(parts.hair[..., None], ground, target)
+    terms = {"color": l1_and_ssim(picture, target, 1.0, config.ssim)}
+    if motion is None:
+        return terms
+    offsets = (motion.means, motion.quats, motion.opacities, motion.log_scales)
+    terms["motion"] = config.motion * torch.stack([offset.abs().mean() for offset in offsets]).sum()
+    terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], parts.face)
+    attention = draw(avatar.attention_layer(layer, motion)).colors
+    terms["attention"] = config.attention * _misplaced(attention, parts, aside)
+    if finishing and context.perceptual is not None:
+        rows, columns = parts.square
+        lips = context.perceptual(picture[rows, columns], target[rows, columns])
+        shown, wanted = (torch.where(parts.lips[..., None], ground, image) for image in (picture, target))
+        tiles = _tiles(config, stage, context, shown, wanted, FACE_TILES)
+        terms["perceptual"] = config.lips_perceptual * lips + config.face_perceptual * tiles
+    return terms
+
+
+def fuse_losses(
+    config: TalkingGaussianConfig, avatar: TalkingGaussian, frame: Frame, draw: Draw, stage: Stage, context: LossContext
+) -> dict[str, Tensor]:
+    """All layers over the background against the whole picture (Sec. 3.5, fact sheet 6.4)."""
+    picture = context.background
+    face = avatar.face_layer(avatar.face_motion(frame.condition))
+    mouth = avatar.mouth_layer(frame.condition, deformed=True)
+    for layer in (avatar.torso.layer(frame.condition.head_pose, deformed=True), mouth, face):
+        drawn = draw(layer)
+        picture = drawn.colors + (1 - drawn.alpha) * picture
+    terms = {"color": l1_and_ssim(picture, frame.image, 1.0, config.ssim)}
+    if context.step + 1 > config.at(config.fuse_perceptual_from) and context.perceptual is not None:
+        distance = _tiles(config, stage, context, picture, frame.image, FUSE_TILES)
+        terms["perceptual"] = config.fuse_perceptual * distance
+    return terms
+
+
+def _coverage(alpha: Float[Tensor, "H W"], wanted: Bool[Tensor, "H W"]) -> Float[Tensor, ""]:
+    """What is missing inside ``wanted`` and what is too much outside, each as a mean over the picture."""
+    return torch.where(wanted, 1 - alpha, alpha).mean()
+
+
+def _misplaced(attention: Float[Tensor, "H W 3"], parts: _Regions, hair_aside: bool) -> Float[Tensor, ""]:
+    """Attention where it does not belong: to the upper face around the lips, to anything in the hair."""
+    heard, seen = attention[..., 0], attention[..., 1]
+    total = seen[parts.lips].mean()
+    if not hair_aside and bool(parts.hair.any()):
+        total = total + seen[parts.hair].mean() + heard[parts.hair].mean()
+    return total
+
+
+def _tiles(
+    config: TalkingGaussianConfig, stage: Stage, context: LossContext, picture: Tensor, target: Tensor, edges: range
+) -> Float[Tensor, ""]:
+    """Mean distance over square tiles of a random edge."""
+    assert context.perceptual is not None
+    generator = seeded(context.seed, stage.name, context.step, "tiles")
+    edge = edges[int(torch.randint(len(edges), (), generator=generator))]
+    return tiled_distance(context.perceptual, picture, target, edge, config.tiles, generator)
