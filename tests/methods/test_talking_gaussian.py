@@ -106,6 +106,12 @@ def test_stages_follow_one_another_and_keep_the_published_lengths() -> None:
         names = [stage.name for stage in METHOD.stages(config)]
         assert names[-1] == "fuse"
         assert len(names) == 13
+    quick = METHOD.presets["quick"]
+    lengths = {
+        layer: sum(stage.steps for stage in METHOD.stages(quick) if stage.layers == (layer,))
+        for layer in ("mouth", "face")
+    }
+    assert lengths == {"mouth": quick.at(50_000, "mouth"), "face": quick.at(50_000)}
 
 
 def test_fusion_and_the_mouths_finish_train_no_geometry_and_no_motion(avatar: TalkingGaussian) -> None:

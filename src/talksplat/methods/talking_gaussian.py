@@ -108,7 +108,7 @@ def _branch(config: TalkingGaussianConfig, layer: str, ends: dict[str, int]) -> 
     windows = mouth_windows if layer == "mouth" else face_windows
     span = config.at(config.mouth_window_until if layer == "mouth" else config.face_window_until, layer)
     for name, milestone in ends.items():
-        end = config.at(milestone, layer)
+        end = max(begin, config.at(milestone, layer))
         rules = windows(config.sampling, begin, span, moving=name == "window") if name in ("static", "window") else None
         found.append(
             Stage(
