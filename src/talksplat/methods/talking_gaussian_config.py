@@ -92,13 +92,14 @@ class TalkingGaussianConfig(MethodConfig):
 
 
 QUICK = TalkingGaussianConfig(
-    pace=12.5,
+    pace=18.0,
     mouth_pace=2.5,
     start="carved",
     face_points=10_000,
     mouth_points=6_000,
     degree=1,
     harmonics_every=6_000,
+    hair_until=3_000,
     means_rate=1e-4,
     face_perceptual_from=30_000,
     densify_from=1_500,
