@@ -24,9 +24,8 @@ from talksplat.methods.method import (
     Stage,
 )
 from talksplat.methods.seeding import carved_head, carved_torso, random_head, random_torso, surface_head, surface_torso
-from talksplat.methods.torso_stage import cloud_groups, torso_groups, torso_losses, torso_networks
+from talksplat.methods.torso_stage import cloud_groups, teach_lips, torso_groups, torso_losses, torso_networks
 from talksplat.metrics.image import l1_and_ssim
-from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
@@ -192,13 +191,8 @@ def seeds(config: GSTalkerConfig, dataset: PortraitDataset, seed: int) -> dict[s
 def warm_start(config: GSTalkerConfig, avatar: Avatar, dataset: PortraitDataset, seed: int) -> dict[str, float]:
     """Teach the speech net the recorded lip shapes before it ever moves a Gaussian (ours)."""
     assert isinstance(avatar, GSTalker)
-    tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
-    avatar.torso.learn_range(tracks.head_to_camera[train])
-    if not config.warm_speech_steps:
-        return {}
-    targets = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
-    generator = seeded(seed, "speech")
-    return teach_articulation(avatar.speech_net, dataset.features, targets, train, config.warm_speech_steps, generator)
+    avatar.torso.learn_range(dataset.portrait.tracks.head_to_camera[torch.tensor(dataset.train_frames)])
+    return teach_lips(avatar.speech_net, dataset, config.warm_speech_steps, seed)
 
 
 def stages(config: GSTalkerConfig) -> tuple[Stage, ...]:

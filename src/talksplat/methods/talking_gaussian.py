@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from talksplat.camera import Camera
-from talksplat.dataset import PortraitDataset, seeded
+from talksplat.dataset import PortraitDataset
 from talksplat.frame import Frame
 from talksplat.gaussians import RawGaussians
 from talksplat.methods.incremental import face_windows, mouth_windows
@@ -22,8 +22,7 @@ from talksplat.methods.method import (
 from talksplat.methods.seeding import carved_head, carved_torso, inner_mouth, random_head, random_torso
 from talksplat.methods.talking_gaussian_config import QUICK, TalkingGaussianConfig
 from talksplat.methods.talking_gaussian_losses import KEY, face_losses, fuse_losses, mouth_losses
-from talksplat.methods.torso_stage import cloud_groups, network_group, torso_groups, torso_losses
-from talksplat.model.articulation import articulation_targets, teach_articulation
+from talksplat.methods.torso_stage import cloud_groups, network_group, teach_lips, torso_groups, torso_losses
 from talksplat.model.avatar import Avatar
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.talking_gaussian import TalkingGaussian
@@ -57,16 +56,10 @@ def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) ->
 def warm_start(config: TalkingGaussianConfig, avatar: Avatar, dataset: PortraitDataset, seed: int) -> dict[str, float]:
     """Teach both speech nets the recorded lip shapes before they ever move a Gaussian (ours)."""
     assert isinstance(avatar, TalkingGaussian)
-    tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
-    avatar.torso.learn_range(tracks.head_to_camera[train])
-    if not config.warm_speech_steps:
-        return {}
-    targets = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
-    generator = seeded(seed, "speech")
-    figures = teach_articulation(
-        avatar.face_speech, dataset.features, targets, train, config.warm_speech_steps, generator
-    )
-    avatar.mouth_speech.load_state_dict(avatar.face_speech.state_dict())
+    avatar.torso.learn_range(dataset.portrait.tracks.head_to_camera[torch.tensor(dataset.train_frames)])
+    figures = teach_lips(avatar.face_speech, dataset, config.warm_speech_steps, seed)
+    if figures:
+        avatar.mouth_speech.load_state_dict(avatar.face_speech.state_dict())
     return figures
 
 

@@ -1,11 +1,15 @@
 """How methods train the torso layer and clouds of Gaussians: what their stages, groups and losses share."""
 
+import torch
 from torch import Tensor, nn
 
+from talksplat.dataset import PortraitDataset, seeded
 from talksplat.frame import Frame
 from talksplat.methods.method import Draw, LossContext, MethodConfig, ParameterGroup, Stage
 from talksplat.metrics.image import l1_and_ssim
+from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.cloud import GaussianCloud
+from talksplat.model.conditioning import SpeechNet
 from talksplat.model.torso import TorsoLayer, torso_target
 
 
@@ -70,3 +74,12 @@ def network_group(
     return ParameterGroup(
         name, parameters, rate * factors[0], rate * factors[1], decay=decay, betas=(0.9, 0.99), epsilon=1e-8
     )
+
+
+def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) -> dict[str, float]:
+    """Teach a speech net the recorded lip shapes before it ever moves a Gaussian (ours); nothing for 0 steps."""
+    if not steps:
+        return {}
+    tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
+    targets = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
+    return teach_articulation(net, dataset.features, targets, train, steps, seeded(seed, "speech"))
