@@ -8,12 +8,13 @@ depends on the clip. Ends with one line of JSON: totals by method and branch.
 
 import argparse
 import json
+from collections import defaultdict
 
 import torch
 from torch import nn
 
 from talksplat.camera import Camera
-from talksplat.gaussians import RawGaussians
+from talksplat.methods.avatar_file import placeholder
 from talksplat.methods.catalogue import METHODS
 from talksplat.model.cloud import GaussianCloud
 
@@ -21,19 +22,6 @@ PUBLISHED = {
     ("talking-gaussian", "face"): 73_805,
     ("talking-gaussian", "mouth"): 178_141 - 2_176,  # less the attention network that the original never uses
 }
-
-
-class Placeholders(dict[str, RawGaussians]):
-    """One Gaussian for any layer that a method asks for."""
-
-    def __missing__(self, layer: str) -> RawGaussians:
-        return RawGaussians(
-            means=torch.zeros(1, 3),
-            quats=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
-            log_scales=torch.zeros(1, 3),
-            logit_opacities=torch.zeros(1),
-            harmonics=torch.zeros(1, 1, 3),
-        )
 
 
 def parts(avatar: nn.Module, depth: int = 2) -> dict[str, int]:
@@ -63,7 +51,7 @@ def main() -> None:
     )
     totals: dict[str, dict[str, int]] = {}
     for method in METHODS:
-        avatar = method.build(method.presets["full"], options.channels, camera, Placeholders())
+        avatar = method.build(method.presets["full"], options.channels, camera, defaultdict(placeholder))
         print(f"{method.name}, {options.channels} channels")
         branches = totals[method.name] = {}
         for name, count in parts(avatar).items():

@@ -14,7 +14,7 @@ from jaxtyping import Bool
 
 from talksplat.clock import FRAME_RATE, SAMPLES_PER_FRAME
 from talksplat.errors import PortraitError
-from talksplat.frame import Condition, Frame, Label
+from talksplat.frame import MOUTH_LABELS, Condition, Frame
 from talksplat.portrait import Portrait
 from talksplat.speech.silence import rest_features, silence_gate
 from talksplat.speech.windows import windows_of
@@ -81,9 +81,10 @@ class PortraitDataset:
     @cached_property
     def mouth_pixels(self) -> list[int]:
         """Pixels of the inner mouth, teeth included, in every training frame."""
-        inside = [int(Label.MOUTH), int(Label.TEETH)]
         with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda n: int(np.isin(self.portrait.labels(n), inside).sum()), self.train_frames))
+            return list(
+                pool.map(lambda n: int(np.isin(self.portrait.labels(n), MOUTH_LABELS).sum()), self.train_frames)
+            )
 
     def condition(self, index: int) -> Condition:
         """What drove frame ``index``."""

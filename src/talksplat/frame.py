@@ -24,6 +24,8 @@ class Label(IntEnum):
 
 HEAD_LABELS = (Label.HAIR, Label.FACE, Label.LIPS, Label.MOUTH, Label.TEETH)
 """What the head layer draws."""
+MOUTH_LABELS = (Label.MOUTH, Label.TEETH)
+"""What lies between the lips."""
 TORSO_LABELS = (Label.NECK, Label.TORSO)
 """What the torso layer draws; the neck belongs to it, as in AD-NeRF."""
 

@@ -12,7 +12,6 @@ from talksplat.frame import Label
 from talksplat.methods.incremental import blink, face_windows, lips_apart, mouth_windows
 from talksplat.methods.method import LossContext, Stage
 from talksplat.methods.talking_gaussian import METHOD, network_factor
-from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
 from talksplat.methods.talking_gaussian_losses import closed, regions
 from talksplat.model.avatar import Layer
 from talksplat.model.talking_gaussian import TalkingGaussian
@@ -280,9 +279,3 @@ def test_closing_fills_cracks_and_keeps_shapes() -> None:
     cracked = mask.clone()
     cracked[3:9, 5] = False
     assert torch.equal(closed(cracked), mask)
-
-
-def test_config_has_every_published_number() -> None:
-    config = TalkingGaussianConfig()
-    assert (config.static_until, config.branch_steps, config.fuse_steps) == (3_000, 50_000, 10_000)
-    assert (config.ssim, config.alpha, config.motion, config.attention) == (0.2, 1e-3, 1e-5, 1e-4)

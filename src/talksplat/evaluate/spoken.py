@@ -19,6 +19,7 @@ from talksplat.speech.encoders import find_encoder
 from talksplat.speech.hearing import Hearing
 
 READERS = 2
+"""Threads that look for the face while the next picture is drawn."""
 
 
 def spoken_mouth(

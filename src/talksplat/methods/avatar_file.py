@@ -110,7 +110,7 @@ def load_avatar(path: Path) -> SavedAvatar:
         width=about["width"],
     )
     state = {name.removeprefix("avatar/"): value for name, value in tensors.items() if name.startswith("avatar/")}
-    empty = {name: _placeholder() for name in about["gaussians"]}
+    empty = {name: placeholder() for name in about["gaussians"]}
     try:
         avatar = method.build(config, about["channels"], camera, empty)
         avatar.load_state_dict(state)
@@ -173,7 +173,7 @@ def _clouds(avatar: Avatar) -> dict[str, Any]:
     return found
 
 
-def _placeholder() -> RawGaussians:
+def placeholder() -> RawGaussians:
     """One Gaussian with harmonics of degree 0; loading the state puts the real ones in its place."""
     return RawGaussians(
         means=torch.zeros(1, 3),

@@ -24,7 +24,7 @@ from talksplat.methods.method import (
     Stage,
 )
 from talksplat.methods.seeding import carved_head, carved_torso, random_head, random_torso, surface_head, surface_torso
-from talksplat.methods.torso_stage import cloud_groups, teach_lips, torso_groups, torso_losses, torso_networks
+from talksplat.methods.shared import cloud_groups, teach_lips, torso_groups, torso_losses, torso_networks
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
@@ -46,7 +46,10 @@ class GSTalkerConfig(MethodConfig):
     cube: float = 0.25
     """Half edge of the head's initial cube, metres: side 2 in the paper's scaled coordinates."""
     start: Literal["random", "carved", "surface"] = "random"
-    """First Gaussians: random in cube and slab, or on the fitted surface with the pictures' colours (ours)."""
+    """First Gaussians: random in cube and slab; of these, where the silhouettes are; or on the fitted surface.
+
+    The last two are ours and have the pictures' colours.
+    """
     head_degree: int = 2
     """Degree of the head's spherical harmonics; the torso's fixed view needs none."""
     harmonics_every: int = 1_000
@@ -171,7 +174,7 @@ def build(config: GSTalkerConfig, channels: int, reference: Camera, seeds: dict[
 
 
 def seeds(config: GSTalkerConfig, dataset: PortraitDataset, seed: int) -> dict[str, RawGaussians]:
-    """The head in its cube and the torso in its slab at random (Sec. 3.2), or both on the surface seen."""
+    """The head in its cube and the torso in its slab at random (Sec. 3.2), or where the pictures show them."""
     if config.start == "carved":
         return {
             "head": carved_head(dataset, config.points, config.cube, config.head_degree, seed),
@@ -209,13 +212,11 @@ def stages(config: GSTalkerConfig) -> tuple[Stage, ...]:
         )
         return (policy,)
 
-    begin, end = config.densify_static_from, config.densify_until
+    begin, end, still = config.densify_static_from, config.densify_until, config.torso_static_steps
     table = (
         Stage("head-static", config.static_steps, ("head",), False, densify("head", begin, config.static_steps)),
         Stage("head", config.head_steps, ("head",), True, densify("head", 0, end)),
-        Stage(
-            "torso-static", config.torso_static_steps, ("torso",), False, densify("torso", begin, config.static_steps)
-        ),
+        Stage("torso-static", still, ("torso",), False, densify("torso", begin, still)),
         Stage("torso", config.torso_steps, ("torso",), True, densify("torso", 0, min(end, config.torso_steps // 2))),
         Stage("joint", config.joint_steps, ("head", "torso"), True),
     )
@@ -225,22 +226,17 @@ def stages(config: GSTalkerConfig) -> tuple[Stage, ...]:
 def groups(config: GSTalkerConfig, avatar: Avatar, stage: Stage) -> list[ParameterGroup]:
     """Rates of what a stage trains; the position rate falls over the whole of a layer's stages."""
     assert isinstance(avatar, GSTalker)
-    found: list[ParameterGroup] = []
+    if stage.layers == ("torso",):
+        return torso_groups(config, avatar.torso, stage)
     joint = stage.name == "joint"
-    damp = 0.2 if joint else 1.0
-    for name in stage.layers:
-        if name == "torso" and not joint:
-            found += torso_groups(config, avatar.torso, stage)
-            continue
-        cloud = avatar.head if name == "head" else avatar.torso.cloud
-        half = config.means_rate / 2
-        moving = (config.means_rate_end if joint else half, config.means_rate_end)
-        means = moving if stage.deformed else (config.means_rate, half)
-        found += cloud_groups(config, name, cloud, means, damp)
-        if stage.deformed:
-            found += (
-                _head_networks(config, avatar, damp) if name == "head" else torso_networks(config, avatar.torso, damp)
-            )
+    damp, half, end = 0.2 if joint else 1.0, config.means_rate / 2, config.means_rate_end
+    means = (end if joint else half, end) if stage.deformed else (config.means_rate, half)
+    found = cloud_groups(config, "head", avatar.head, means, damp)
+    if stage.deformed:
+        found += _head_networks(config, avatar, damp)
+    if joint:
+        found += cloud_groups(config, "torso", avatar.torso.cloud, means, damp)
+        found += torso_networks(config, avatar.torso, damp)
     return found
 
 

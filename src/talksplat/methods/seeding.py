@@ -1,4 +1,4 @@
-"""First Gaussians of the layers: random, as the papers start, or already on the surface that the pictures show."""
+"""First Gaussians of the layers: random, as the papers start, or already where the pictures show them."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from talksplat.camera import Camera, euler_of_rotations, project
 from talksplat.dataset import PortraitDataset, seeded
-from talksplat.frame import HEAD_LABELS, TORSO_LABELS, Label
+from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, TORSO_LABELS
 from talksplat.gaussians import RawGaussians, scattered_gaussians
 from talksplat.model.patches import OUTER_LIPS
 from talksplat.model.surface import colors_at, grid_stride, head_depth, pixel_grid, surface_gaussians, unproject
@@ -75,19 +75,33 @@ def _carved(
     """
     parts: list[tuple[Tensor, Tensor]] = []
     while sum(len(places) for places, _ in parts) < points:
-        places = draw(4 * points)
-        hits, colors = torch.zeros(len(places)), torch.zeros(len(places), 3)
-        frames = _views(dataset)
-        for frame in frames:
-            cells, _, seen = _cells(camera or dataset.portrait.camera(frame), places)
-            labels = torch.from_numpy(dataset.portrait.labels(frame).copy())
-            inside = is_any(labels, wanted)[cells[:, 1], cells[:, 0]] & seen
-            hits += inside
-            colors += _image(dataset, frame)[cells[:, 1], cells[:, 0]] * inside[:, None]
+        places, frames = draw(4 * points), _views(dataset)
+        hits, colors = _sightings(dataset, frames, places, wanted, camera)
         kept = hits >= share * len(frames)
         parts.append((places[kept], colors[kept] / hits[kept, None]))
     places, colors = (torch.cat(values)[:points] for values in zip(*parts, strict=True))
     return places, colors
+
+
+def _sightings(
+    dataset: PortraitDataset,
+    frames: list[int],
+    places: Float[Tensor, "N 3"],
+    wanted: tuple[int, ...],
+    camera: Camera | None = None,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 3"]]:
+    """In how many of ``frames`` a place shows ``wanted``, and the sum of its colours there.
+
+    ``camera`` is the fixed view, or None for each frame's own.
+    """
+    hits, colors = torch.zeros(len(places)), torch.zeros(len(places), 3)
+    for frame in frames:
+        cells, _, seen = _cells(camera or dataset.portrait.camera(frame), places)
+        labels = torch.from_numpy(dataset.portrait.labels(frame).copy())
+        inside = is_any(labels, wanted)[cells[:, 1], cells[:, 0]] & seen
+        hits += inside
+        colors += _image(dataset, frame)[cells[:, 1], cells[:, 0]] * inside[:, None]
+    return hits, colors
 
 
 def inner_mouth(dataset: PortraitDataset, points: int, degree: int, seed: int) -> RawGaussians:
@@ -101,18 +115,11 @@ def inner_mouth(dataset: PortraitDataset, points: int, degree: int, seed: int) -
     center = tracks.face_shape[list(OUTER_LIPS)].mean(0) + torch.tensor([0.0, 0.0, BEHIND_LIPS])
     places = center + (torch.rand(points, 3, generator=generator) * 2 - 1) * torch.tensor(MOUTH_BOX)
     opening = tracks.mouth[torch.tensor(dataset.train_frames), 0]
-    widest = opening.argsort(descending=True)[:VIEWS].tolist()
-    hits, colors = torch.zeros(points), torch.zeros(points, 3)
-    for frame in (dataset.train_frames[place] for place in widest):
-        cells, _, seen = _cells(dataset.portrait.camera(frame), places)
-        labels = torch.from_numpy(dataset.portrait.labels(frame).copy())
-        inside = is_any(labels, (Label.MOUTH, Label.TEETH))[cells[:, 1], cells[:, 0]] & seen
-        hits += inside
-        colors += _image(dataset, frame)[cells[:, 1], cells[:, 0]] * inside[:, None]
+    widest = [dataset.train_frames[place] for place in opening.argsort(descending=True)[:VIEWS].tolist()]
+    hits, colors = _sightings(dataset, widest, places, MOUTH_LABELS)
     mean = colors.sum(0) / hits.sum().clamp_min(1)
-    return scattered_gaussians(
-        places, torch.where(hits[:, None] > 0, colors / hits.clamp_min(1)[:, None], mean), degree
-    )
+    colors = torch.where(hits[:, None] > 0, colors / hits.clamp_min(1)[:, None], mean)
+    return scattered_gaussians(places, colors, degree)
 
 
 def surface_head(dataset: PortraitDataset, points: int, degree: int) -> RawGaussians:
@@ -134,10 +141,11 @@ def surface_head(dataset: PortraitDataset, points: int, degree: int) -> RawGauss
         parts.append((extra[0][fresh], extra[1][fresh], extra[2][fresh]))
     train = torch.tensor(dataset.train_frames)
     widest = dataset.train_frames[int(portrait.tracks.mouth[train, 0].argmax())]
-    inside = _View(dataset, widest, (Label.MOUTH, Label.TEETH), behind=INSIDE_LIPS)
+    inside = _View(dataset, widest, MOUTH_LABELS, behind=INSIDE_LIPS)
     parts.append(inside.points(stride))
     places, colors, spacing = (torch.cat(values) for values in zip(*parts, strict=True))
-    kept = _in_silhouettes(dataset, places)
+    frames = _views(dataset)
+    kept = _sightings(dataset, frames, places, HEAD_LABELS)[0] >= 0.9 * len(frames)
     return surface_gaussians(places[kept], colors[kept], spacing[kept], degree)
 
 
@@ -213,18 +221,6 @@ def _turned(dataset: PortraitDataset) -> list[int]:
         for share in (0.05, 0.95):
             found.append(dataset.train_frames[int(order[int(share * (len(train) - 1))])])
     return found
-
-
-def _in_silhouettes(dataset: PortraitDataset, places: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-    """Whether a point lies on the head in nine tenths of the views."""
-    portrait = dataset.portrait
-    frames = _views(dataset)
-    hits = torch.zeros(len(places))
-    for frame in frames:
-        labels = torch.from_numpy(portrait.labels(frame).copy())
-        cells, _, seen = _cells(portrait.camera(frame), places)
-        hits += is_any(labels, HEAD_LABELS)[cells[:, 1], cells[:, 0]] & seen
-    return hits >= 0.9 * len(frames)
 
 
 def _cells(camera: Camera, places: Float[Tensor, "N 3"]) -> tuple[Tensor, Float[Tensor, " N"], Bool[Tensor, " N"]]:

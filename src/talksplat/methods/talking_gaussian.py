@@ -20,9 +20,9 @@ from talksplat.methods.method import (
     Stage,
 )
 from talksplat.methods.seeding import carved_head, carved_torso, inner_mouth, random_head, random_torso
+from talksplat.methods.shared import cloud_groups, network_group, teach_lips, torso_groups, torso_losses
 from talksplat.methods.talking_gaussian_config import QUICK, TalkingGaussianConfig
 from talksplat.methods.talking_gaussian_losses import KEY, face_losses, fuse_losses, mouth_losses
-from talksplat.methods.torso_stage import cloud_groups, network_group, teach_lips, torso_groups, torso_losses
 from talksplat.model.avatar import Avatar
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.talking_gaussian import TalkingGaussian
@@ -39,7 +39,7 @@ def build(
 
 
 def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) -> dict[str, RawGaussians]:
-    """Random points in a cube of 0.2 m, grey (Sec. 4.1); or carved by the silhouettes with the pictures' colours."""
+    """Random points in a cube of 0.2 m (Sec. 4.1); or where the silhouettes are, with the pictures' colours."""
     if config.start == "carved":
         return {
             "face": carved_head(dataset, config.face_points, CUBE, config.degree, seed),

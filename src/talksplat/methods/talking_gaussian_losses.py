@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from talksplat.dataset import seeded
-from talksplat.frame import HEAD_LABELS, Frame, Label
+from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, Frame, Label
 from talksplat.methods.method import Draw, LossContext, Stage
 from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
 from talksplat.metrics.image import l1_and_ssim
@@ -19,7 +19,6 @@ from talksplat.model.torso import is_any
 KEY = (0.0, 1.0, 0.0)
 """Key colour: what a layer must not draw is this green in its target."""
 BLACK = (0.0, 0.0, 0.0)
-MOUTH_LABELS = (Label.MOUTH, Label.TEETH)
 FACE_LABELS = tuple(label for label in HEAD_LABELS if label not in MOUTH_LABELS)
 HAIR_EVERY = 7
 """While hair is set aside, every so many steps look at it all the same."""
@@ -68,7 +67,7 @@ def key_picture(color: tuple[float, float, float], like: Float[Tensor, "H W 3"])
 
 def active_degree(config: TalkingGaussianConfig, stage: Stage, step: int) -> int:
     """Harmonics open one degree at a time."""
-    return min(config.degree, (stage.offset + step + 1) // max(1, config.at(config.harmonics_every)))
+    return min(config.degree, (stage.offset + step + 1) // max(1, config.at(config.harmonics_every, stage.layers[0])))
 
 
 def mouth_losses(

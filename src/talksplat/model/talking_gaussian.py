@@ -37,10 +37,8 @@ class FaceMotion:
     opacities: Float[Tensor, " N"]
     """Predicted and held small, never applied: the Gaussians persist."""
     log_scales: Float[Tensor, "N 3"]
-    speech_attention: Float[Tensor, " N"]
-    """Length of the attention to the speech code."""
-    upper_face_attention: Float[Tensor, " N"]
-    """Length of the attention to the upper-face units."""
+    attention: tuple[Float[Tensor, "N speech"], Float[Tensor, "N upper"]]
+    """To the speech code and to the upper-face units."""
 
 
 @final
@@ -58,7 +56,7 @@ class TalkingGaussian(Avatar):
         self.mouth_speech = SpeechNet(channels)
         self.mouth_decoder = PointDecoder(self.mouth_field.width, SPEECH_CODE, 32, 3)
         self.torso = TorsoLayer(seeds["torso"], reference)
-        self._face_inputs: Tensor | None = None
+        self._face_inputs: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
         self._mouth_products: Tensor | None = None
 
     def train(self, mode: bool = True) -> "TalkingGaussian":
@@ -68,24 +66,28 @@ class TalkingGaussian(Avatar):
 
     def face_motion(self, condition: Condition) -> FaceMotion:
         """Offsets of the face at one instant (Eq. 4-6): speech and upper face, each by its region attention."""
-        features = self.face_field(self.face.means)
-        attention = self.face_decoder.attention(features)
-        offsets = self._face_offsets(RegionDecoder.inputs(features, attention), condition)
-        heard, seen = (part.norm(dim=1) for part in attention)
+        if torch.is_grad_enabled():
+            inputs, attention = self._read_face()
+        else:
+            self._face_inputs = self._face_inputs or self._read_face()
+            inputs, attention = self._face_inputs
+        code = self.face_speech(condition.speech[None])[0]
+        units = condition.expression[list(UPPER_FACE)]
+        units = torch.cat([units[:-1], units[-1:].clamp(0.0, STRONGEST_BLINK)])
+        offsets = self.face_decoder(inputs, code, units)
         return FaceMotion(
             means=MOTION_UNIT * offsets[:, :3],
             quats=offsets[:, 3:7],
             opacities=offsets[:, 7],
             log_scales=offsets[:, 8:],
-            speech_attention=heard,
-            upper_face_attention=seen,
+            attention=attention,
         )
 
-    def _face_offsets(self, inputs: Float[Tensor, "N inputs"], condition: Condition) -> Float[Tensor, "N 11"]:
-        code = self.face_speech(condition.speech[None])[0]
-        units = condition.expression[list(UPPER_FACE)]
-        units = torch.cat([units[:-1], units[-1:].clamp(0.0, STRONGEST_BLINK)])
-        return self.face_decoder(inputs, code, units)
+    def _read_face(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """What the decoder reads of the points, and their attention: fixed while points and weights are."""
+        features = self.face_field(self.face.means)
+        attention = self.face_decoder.attention(features)
+        return RegionDecoder.inputs(features, attention), attention
 
     def face_layer(self, motion: FaceMotion | None, degree: int | None = None) -> Layer:
         """The face moved by ``motion``, or at rest."""
@@ -110,17 +112,7 @@ class TalkingGaussian(Avatar):
 
     def animate(self, condition: Condition) -> tuple[Layer, ...]:
         """Face over mouth over torso."""
-        if torch.is_grad_enabled():
-            face = self.face_layer(self.face_motion(condition))
-        else:
-            if self._face_inputs is None:
-                features = self.face_field(self.face.means)
-                self._face_inputs = RegionDecoder.inputs(features, self.face_decoder.attention(features))
-            offsets = self._face_offsets(self._face_inputs, condition)
-            raw = self.face.raw().moved(
-                means=MOTION_UNIT * offsets[:, :3], quats=offsets[:, 3:7], log_scales=offsets[:, 8:]
-            )
-            face = Layer(name="face", gaussians=raw.activate(), fixed_view=False)
+        face = self.face_layer(self.face_motion(condition))
         return face, self.mouth_layer(condition, deformed=True), self.torso.layer(condition.head_pose, deformed=True)
 
     def canonical(self) -> tuple[Layer, ...]:
@@ -138,8 +130,8 @@ class TalkingGaussian(Avatar):
 
         Shape and opacity take no gradient (fact sheet 4.3).
         """
-        nothing = torch.zeros_like(motion.speech_attention)
-        values = torch.stack([motion.speech_attention, motion.upper_face_attention, nothing], 1)
+        heard, seen = (part.norm(dim=1) for part in motion.attention)
+        values = torch.stack([heard, seen, torch.zeros_like(heard)], 1)
         still = layer.gaussians.map(Tensor.detach)
         gaussians = still.replace(harmonics=((values - 0.5) / SH_CONSTANT)[:, None])
         return Layer(name="attention", gaussians=gaussians, fixed_view=layer.fixed_view)

@@ -167,7 +167,7 @@ def _draws(run: Run, stage: Stage, first: int) -> Iterator[Drawn]:
     """The stage's examples from step ``first``; says so where its sampling window holds no frame."""
     eligible = stage.eligible(run.dataset) if stage.eligible else None
     if eligible is not None and first == 0:
-        allowed = [eligible(step) for step in range(0, stage.steps, max(1, stage.steps // 500))]
+        allowed = [eligible(step) for step in range(stage.steps)]
         restricted = [frames for frames in allowed if frames is not None]
         empty = sum(not bool(frames.any()) for frames in restricted)
         if empty:

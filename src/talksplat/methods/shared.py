@@ -1,4 +1,4 @@
-"""How methods train the torso layer and clouds of Gaussians: what their stages, groups and losses share."""
+"""What methods share in training: the torso layer, groups of clouds and networks, the speech nets' first lesson."""
 
 import torch
 from torch import Tensor, nn
