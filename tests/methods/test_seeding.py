@@ -11,7 +11,8 @@ from talksplat.frame import HEAD_LABELS, Label
 from talksplat.gaussians import SH_CONSTANT
 from talksplat.methods.seeding import random_head, random_torso, surface_head, surface_torso
 from talksplat.metrics.image import psnr
-from talksplat.model.torso import is_any, slab_half_extent
+from talksplat.model.masks import is_any
+from talksplat.model.torso import slab_half_extent
 from talksplat.rasterize.composition import compose
 from talksplat.rasterize.rasterizer import choose_rasterizer
 

@@ -12,8 +12,9 @@ from talksplat.frame import Label
 from talksplat.methods.incremental import blink, face_windows, lips_apart, mouth_windows
 from talksplat.methods.method import LossContext, Stage
 from talksplat.methods.talking_gaussian import METHOD, network_factor
-from talksplat.methods.talking_gaussian_losses import closed, regions
+from talksplat.methods.talking_gaussian_losses import regions
 from talksplat.model.avatar import Layer
+from talksplat.model.masks import closed
 from talksplat.model.talking_gaussian import TalkingGaussian
 from talksplat.rasterize.rasterizer import Rendered, choose_rasterizer
 

@@ -5,7 +5,8 @@ import torch
 from talksplat.camera import Camera, project
 from talksplat.frame import Label
 from talksplat.gaussians import scattered_gaussians
-from talksplat.model.torso import TorsoLayer, is_any, slab_half_extent, torso_target
+from talksplat.model.masks import is_any
+from talksplat.model.torso import TorsoLayer, slab_half_extent, torso_target
 
 
 def reference() -> Camera:

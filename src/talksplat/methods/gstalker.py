@@ -31,8 +31,9 @@ from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
+from talksplat.model.masks import is_any, picked
 from talksplat.model.patches import lip_square, perceptual_patch
-from talksplat.model.torso import MOTION_UNIT, TorsoLayer, is_any
+from talksplat.model.torso import MOTION_UNIT, TorsoLayer
 
 EYE = UNITS.index("eye_opening")
 
@@ -270,7 +271,7 @@ def losses(
         target = frame.image
     else:
         behind = context.background
-        target = torch.where(head_mask[..., None], frame.image, context.background)
+        target = picked(head_mask, frame.image, context.background)
     picture = head.colors + (1 - head.alpha) * behind
     mask_weight = config.mask * (0.1 if stage.name == "joint" else 1.0)
     terms = {

@@ -10,9 +10,10 @@ from talksplat.camera import Camera, euler_of_rotations, project
 from talksplat.dataset import PortraitDataset, seeded
 from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, TORSO_LABELS
 from talksplat.gaussians import RawGaussians, scattered_gaussians
+from talksplat.model.masks import is_any
 from talksplat.model.patches import OUTER_LIPS
 from talksplat.model.surface import colors_at, grid_stride, head_depth, pixel_grid, surface_gaussians, unproject
-from talksplat.model.torso import is_any, slab_half_extent, torso_target
+from talksplat.model.torso import slab_half_extent, torso_target
 
 INSIDE_LIPS = 0.008
 """The inner mouth's points start this far behind the surface of the lips, metres."""

@@ -69,6 +69,8 @@ class TalkingGaussianConfig(MethodConfig):
     """Weight of the mean size of the face's offsets."""
     attention: float = 1e-4
     """Weight of attention where it does not belong."""
+    attention_every: int = 1
+    """The attention loss enters every so many steps, as much stronger."""
     face_perceptual: float = 0.2
     """Weight of the perceptual loss on tiles of the face."""
     lips_perceptual: float = 0.01
@@ -109,6 +111,7 @@ QUICK = TalkingGaussianConfig(
     fuse_perceptual_from=6_250,
     torso_static_steps=2_500,
     torso_steps=15_000,
+    attention_every=4,
     tiles=3,
     warm_speech_steps=500,
     speech_rate_factor=0.1,

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -12,9 +11,9 @@ from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, Frame, Label
 from talksplat.methods.method import Draw, LossContext, Stage
 from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
 from talksplat.metrics.image import l1_and_ssim
+from talksplat.model.masks import closed, is_any, mean_within, picked
 from talksplat.model.patches import lip_square, tiled_distance
 from talksplat.model.talking_gaussian import TalkingGaussian
-from talksplat.model.torso import is_any
 
 KEY = (0.0, 1.0, 0.0)
 """Key colour: what a layer must not draw is this green in its target."""
@@ -54,15 +53,16 @@ def regions(frame: Frame) -> _Regions:
     )
 
 
-def closed(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
-    """Morphological closing by 3 x 3."""
-    grown = F.max_pool2d(mask.float()[None, None], 3, stride=1, padding=1)
-    return (-F.max_pool2d(-grown, 3, stride=1, padding=1))[0, 0] > 0.5
+def _hole(parts: _Regions) -> Bool[Tensor, "H W"]:
+    """The inner mouth without its cracks; it lies in the lips square, so only that is looked at."""
+    hole = torch.zeros_like(parts.mouth)
+    hole[parts.square] = closed(parts.mouth[parts.square])
+    return hole
 
 
 def key_picture(color: tuple[float, float, float], like: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
     """A picture of one colour, as large as ``like``."""
-    return like.new_tensor(color).expand_as(like)
+    return like.new_tensor(color).expand_as(like).contiguous()
 
 
 def active_degree(config: TalkingGaussianConfig, stage: Stage, step: int) -> int:
@@ -83,9 +83,8 @@ def mouth_losses(
     ground = key_picture(BLACK if finishing else KEY, frame.image)
     degree = active_degree(config, stage, context.step)
     drawn = draw(avatar.mouth_layer(frame.condition, deformed=stage.deformed, degree=degree))
-    free = (parts.lips ^ parts.mouth)[..., None]
-    picture = torch.where(free, ground, drawn.colors + (1 - drawn.alpha) * ground)
-    target = torch.where(parts.mouth[..., None], frame.image, ground)
+    picture = picked(parts.lips ^ parts.mouth, ground, drawn.colors + (1 - drawn.alpha) * ground)
+    target = picked(parts.mouth, frame.image, ground)
     terms = {"color": l1_and_ssim(picture, target, 1.0, config.ssim)}
     if stage.deformed:
         terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], parts.lips)
@@ -102,29 +101,28 @@ def face_losses(
     step = stage.offset + context.step + 1
     parts = regions(frame)
     finishing = step > config.at(config.face_perceptual_from)
-    mouth = closed(parts.mouth) if finishing else parts.mouth
     ground = key_picture(KEY, frame.image)
-    target = torch.where((parts.face & ~mouth)[..., None], frame.image, ground)
+    target = picked(parts.face & ~_hole(parts) if finishing else parts.face, frame.image, ground)
     motion = avatar.face_motion(frame.condition) if stage.deformed else None
     layer = avatar.face_layer(motion, active_degree(config, stage, context.step))
     drawn = draw(layer)
     picture = drawn.colors + (1 - drawn.alpha) * ground
     aside = stage.deformed and step < config.at(config.hair_until) and step % HAIR_EVERY != 0
     if aside:
-        picture = torch.where(parts.hair[..., None], ground, picture)
-        target = torch.where(parts.hair[..., None], ground, target)
+        picture, target = (picked(parts.hair, ground, image) for image in (picture, target))
     terms = {"color": l1_and_ssim(picture, target, 1.0, config.ssim)}
     if motion is None:
         return terms
     offsets = (motion.means, motion.quats, motion.opacities, motion.log_scales)
     terms["motion"] = config.motion * torch.stack([offset.abs().mean() for offset in offsets]).sum()
     terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], parts.face)
-    attention = draw(avatar.attention_layer(layer, motion)).colors
-    terms["attention"] = config.attention * _misplaced(attention, parts, aside)
+    if step % config.attention_every == 0:
+        attention = draw(avatar.attention_layer(layer, motion)).colors
+        terms["attention"] = config.attention * config.attention_every * _misplaced(attention, parts, aside)
     if finishing and context.perceptual is not None:
         rows, columns = parts.square
         lips = context.perceptual(picture[rows, columns], target[rows, columns])
-        shown, wanted = (torch.where(parts.lips[..., None], ground, image) for image in (picture, target))
+        shown, wanted = (picked(parts.lips, ground, image) for image in (picture, target))
         tiles = _tiles(config, stage, context, shown, wanted, FACE_TILES)
         terms["perceptual"] = config.lips_perceptual * lips + config.face_perceptual * tiles
     return terms
@@ -149,16 +147,15 @@ def fuse_losses(
 
 def _coverage(alpha: Float[Tensor, "H W"], wanted: Bool[Tensor, "H W"]) -> Float[Tensor, ""]:
     """What is missing inside ``wanted`` and what is too much outside, each as a mean over the picture."""
-    return torch.where(wanted, 1 - alpha, alpha).mean()
+    outside = 1 - 2 * wanted.to(alpha.dtype)
+    return (alpha * outside).mean() + wanted.to(alpha.dtype).mean()
 
 
 def _misplaced(attention: Float[Tensor, "H W 3"], parts: _Regions, hair_aside: bool) -> Float[Tensor, ""]:
     """Attention where it does not belong: to the upper face around the lips, to anything in the hair."""
     heard, seen = attention[..., 0], attention[..., 1]
-    total = seen[parts.lips].mean()
-    if not hair_aside and bool(parts.hair.any()):
-        total = total + seen[parts.hair].mean() + heard[parts.hair].mean()
-    return total
+    total = mean_within(seen, parts.lips)
+    return total if hair_aside else total + mean_within(seen + heard, parts.hair)
 
 
 def _tiles(

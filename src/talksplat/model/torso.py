@@ -5,7 +5,7 @@ recording; this layer is what replaces it.
 """
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from talksplat.camera import Camera, euler_of_rotations
@@ -16,6 +16,7 @@ from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import frequency_code
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
+from talksplat.model.masks import is_any, picked
 
 OCTAVES = 6
 POSE_CODE = 6 * 2 * OCTAVES
@@ -108,13 +109,6 @@ def slab_half_extent(reference: Camera) -> Float[Tensor, "3"]:
     return torch.cat([reach * 1.05, torch.tensor([SLAB * 1.5])])
 
 
-def is_any(labels: UInt8[Tensor, "H W"], wanted: tuple[int, ...]) -> Bool[Tensor, "H W"]:
-    """Where the label map holds one of ``wanted``."""
-    table = torch.zeros(256, dtype=torch.bool, device=labels.device)
-    table[list(wanted)] = True
-    return table[labels.long()]
-
-
 def torso_target(
     image: Float[Tensor, "H W 3"],
     labels: UInt8[Tensor, "H W"],
@@ -135,6 +129,6 @@ def torso_target(
     filled = head & (distance > 0) & (distance <= reach) & (top < height)[None, :]
     edge = image[(top + 2).clamp_max(height - 1), torch.arange(labels.shape[1], device=image.device)]
     extended = edge[None] * (0.98 ** distance.clamp(0, reach)).unsqueeze(-1)
-    target = torch.where(torso[..., None], image, torch.where(filled[..., None], extended, background))
+    target = picked(torso, image, picked(filled, extended, background))
     counts = torch.where(head, torch.where(filled, 0.3, 0.0), 1.0)
     return target, (torso | filled).float(), counts
