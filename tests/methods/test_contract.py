@@ -19,7 +19,9 @@ from talksplat.portrait import Portrait
 from talksplat.progress import Reporter
 from talksplat.rasterize.composition import compose
 from talksplat.rasterize.rasterizer import choose_rasterizer
+from talksplat.train.lane import Lane
 from talksplat.train.options import TrainOptions
+from talksplat.train.run import Run
 
 TINY = {
     "gstalker": (
@@ -117,14 +119,14 @@ def test_same_seed_same_avatar_and_resuming_is_exact(
     method: Method, portrait: Portrait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(portrait, tmp_path / "whole.avatar", options(method, seed=3))
-    real, calls = loop._step, iter(range(10**6))
+    real, calls = Lane._step, iter(range(10**6))
 
     def interrupted(*arguments: object) -> object:
         if next(calls) == 73:
             raise KeyboardInterrupt
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "_step", interrupted)
+    monkeypatch.setattr(Lane, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(portrait, tmp_path / "halves.avatar", options(method, seed=3))
     monkeypatch.undo()
@@ -144,8 +146,8 @@ def test_same_seed_same_avatar_and_resuming_is_exact(
 def test_a_loss_that_is_no_number_stops_the_run(
     method: Method, portrait: Portrait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop.Run.losses
-    monkeypatch.setattr(loop.Run, "losses", lambda *a: {**real(*a), "color": real(*a)["color"] * torch.nan})
+    real = Run.losses
+    monkeypatch.setattr(Run, "losses", lambda *a: {**real(*a), "color": real(*a)["color"] * torch.nan})
     with pytest.raises(TrainingDiverged, match="color nan"):
         run(portrait, tmp_path / "a.avatar", options(method))
     assert not (tmp_path / "a.avatar").exists()

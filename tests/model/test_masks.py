@@ -17,7 +17,9 @@ def test_picked_is_where_with_its_gradients() -> None:
         chosen.backward(slope)
         results.append((chosen.detach(), inside.grad, outside.grad))
     for ours, theirs in zip(*results, strict=True):
-        assert ours is not None and theirs is not None and torch.equal(ours, theirs)
+        assert ours is not None
+        assert theirs is not None
+        assert torch.equal(ours, theirs)
 
 
 def test_mean_within_a_mask() -> None:

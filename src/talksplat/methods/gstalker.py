@@ -216,7 +216,7 @@ def stages(config: GSTalkerConfig) -> tuple[Stage, ...]:
     begin, end, still = config.densify_static_from, config.densify_until, config.torso_static_steps
     table = (
         Stage("head-static", config.static_steps, ("head",), False, densify("head", begin, config.static_steps)),
-        Stage("head", config.head_steps, ("head",), True, densify("head", 0, end)),
+        Stage("head", config.head_steps, ("head",), True, densify("head", 0, end), cost=1.3),
         Stage("torso-static", still, ("torso",), False, densify("torso", begin, still)),
         Stage("torso", config.torso_steps, ("torso",), True, densify("torso", 0, min(end, config.torso_steps // 2))),
         Stage("joint", config.joint_steps, ("head", "torso"), True),

@@ -46,7 +46,7 @@ class DensifyPolicy:
 
 @dataclass(frozen=True)
 class Stage:
-    """One phase of training."""
+    """One phase of training. Stages of a single layer depend on those of the same layer alone."""
 
     name: str
     steps: int
@@ -59,6 +59,8 @@ class Stage:
     """Steps of the stage's branch before it: schedules that run over several stages count from there."""
     eligible: Callable[[PortraitDataset], Eligible] | None = None
     """Which training frames a step may draw (incremental sampling); None for all."""
+    cost: float = 1.0
+    """Time of a step against those of other stages, roughly: it divides the work between cores."""
 
 
 @dataclass(frozen=True)

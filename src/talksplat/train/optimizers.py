@@ -60,14 +60,14 @@ class Optimizer:
         for settings in self.adam.param_groups:
             for place, parameter in enumerate(settings["params"]):
                 for key, value in self.adam.state.get(parameter, {}).items():
-                    found[f"optimizer/{settings['name']}/{place}/{key}"] = value
+                    found[f"{settings['name']}/{place}/{key}"] = value
         return found
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take up the moments that :meth:`tensors` gave."""
         for settings in self.adam.param_groups:
             for place, parameter in enumerate(settings["params"]):
-                prefix = f"optimizer/{settings['name']}/{place}/"
+                prefix = f"{settings['name']}/{place}/"
                 state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
                 if state:
                     self.adam.state[parameter] = state

@@ -27,6 +27,8 @@ class TrainOptions:
     """Throw an interrupted run away and begin again."""
     settings: tuple[str, ...] = ()
     """Settings of the method that differ from the preset, as name=value."""
+    side_by_side: bool = True
+    """On the processor: train layers that do not depend on each other at the same time."""
     checkpoint_seconds: float = 60.0
     """Seconds between two checkpoints."""
 
