@@ -9,6 +9,7 @@ from talksplat.camera import Camera, rotations_of_euler
 from talksplat.frame import UNITS, Condition
 from talksplat.gaussians import SH_CONSTANT, Gaussians
 from talksplat.methods.avatar_file import SavedAvatar
+from talksplat.methods.method import MethodConfig
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.portrait import Provenance
 
@@ -91,7 +92,7 @@ def puppet(size: int = 64, frames: int = 60, channels: int = 128, encoder: str =
         avatar=Puppet(),
         method="puppet",
         preset="none",
-        config=None,
+        config=MethodConfig(),
         channels=channels,
         closed_mouth=0.05,
         speech_encoder=encoder,

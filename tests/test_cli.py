@@ -222,7 +222,7 @@ def test_options_reach_the_training_run(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert cli.main([*arguments, "--set", "points=99", "--set", "start=surface", "--quiet"]) == 0
     assert seen["portrait"] == Path("anna")
     assert (seen["preset"], seen["device"], seen["seed"], seen["resume"]) == ("full", "cpu", 4, True)
-    assert seen["settings"] == ("points=99", "start=surface")
+    assert seen["settings"] == ("torso=own", "points=99", "start=surface")
 
 
 def test_a_real_interruption_ends_with_130() -> None:
@@ -239,3 +239,9 @@ def test_a_real_interruption_ends_with_130() -> None:
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert said == "interrupted\n"
+
+
+@pytest.mark.parametrize("given", [["--torso", "recorded"], ["--portrait", "anna"]])
+def test_a_recorded_torso_needs_its_portrait(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["speak", "a.avatar", "--audio", "a.wav", "--out", "a.mp4", *given]) == 2
+    assert "--torso recorded` and `--portrait FOLDER" in capsys.readouterr().err

@@ -11,10 +11,12 @@ import soundfile
 import torch
 from PIL import Image
 
+from drawn import draw_portrait
 from puppet import Puppet, puppet
 from talksplat.camera import Camera
+from talksplat.dataset import usable_frames
 from talksplat.errors import AvatarError, InputError, MissingInput, UnreadableMedia, UnsuitableSpeech
-from talksplat.frame import Condition
+from talksplat.frame import UNITS, Condition
 from talksplat.gaussians import SH_CONSTANT, Gaussians
 from talksplat.media.audio import read_audio
 from talksplat.media.video import probe, read_frames
@@ -305,3 +307,29 @@ def test_layers_and_attention_are_written_as_pictures(speech: Path, tmp_path: Pa
     attention = np.asarray(Image.open(tmp_path / "layers" / "000000-attention.png"))
     assert attention.max() == 255
     assert attention[..., 1:].max() == 0
+
+
+def test_over_a_recording_head_and_torso_are_of_one_instant(
+    speech: Path, tmp_path: Path, rasterizer: Rasterizer
+) -> None:
+    portrait = draw_portrait(tmp_path / "portrait", frames=60, size=64)
+    train = usable_frames(portrait)[0]
+    saved = dataclasses.replace(
+        small(),
+        provenance=portrait.info.provenance,
+        head_to_camera=portrait.tracks.head_to_camera[train],
+        expression=torch.zeros(len(train), len(UNITS)),
+    )
+    said(saved, speech, tmp_path / "own.mp4", rasterizer)
+    said(saved, speech, tmp_path / "out.mp4", rasterizer, SpeakConfig(recorded=portrait.folder))
+    behind = portrait.behind_head(train[0]).numpy() * 255
+    own, out = (pictures(tmp_path / name)[0].astype(float) for name in ("own.mp4", "out.mp4"))
+    below = (slice(56, 64), slice(2, 62))  # where the drawing has its shoulders and the puppet has none
+    assert np.abs(out[below] - behind[below]).mean() < 8 < np.abs(own[below] - behind[below]).mean()
+
+
+def test_a_recording_of_another_video_is_refused(speech: Path, tmp_path: Path, rasterizer: Rasterizer) -> None:
+    portrait = draw_portrait(tmp_path / "portrait", frames=60, size=64)
+    with pytest.raises(InputError, match=r"was made from puppet\.mp4"):
+        said(small(), speech, tmp_path / "out.mp4", rasterizer, SpeakConfig(recorded=portrait.folder))
+    assert not (tmp_path / "out.mp4").exists()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 SpeechName = Literal["embedding", "mel"]
 MethodName = Literal["gstalker", "talking-gaussian"]
+Torso = Literal["own", "recorded"]
 Switch = FlagCreatePairsOff[bool]
 
 
@@ -103,6 +104,8 @@ class Train(Verb):
     """Go on with the interrupted run that this avatar file's name belongs to."""
     restart: Switch = False
     """Throw an interrupted run away and begin again."""
+    torso: Torso = "own"
+    """Own trains a torso that speaks anywhere; recorded lays the frames' torso behind the head, as the papers do."""
     set: Annotated[list[str], UseAppendAction] = field(default_factory=list)
     """One setting of the method that differs from the preset, as name=value; may be given several times."""
 
@@ -119,7 +122,7 @@ class Train(Verb):
             seed=self.seed,
             resume=self.resume,
             restart=self.restart,
-            settings=tuple(self.set),
+            settings=(f"torso={self.torso}", *self.set),
         )
         return {"avatar": str(self.out), **train(self.portrait, self.out, options, rasterizer, reporter)}
 
@@ -142,10 +145,19 @@ class Speak(Verb):
     """Also write a contact sheet of the video beside it, .png."""
     layers: Path | None = None
     """Folder for pictures of every layer, its alpha, and the method's attention, of every fifth frame."""
+    torso: Torso = "own"
+    """Recorded: behind the head lies what was recorded there (needs --portrait), and it moves as recorded alone."""
+    portrait: Path | None = None
+    """Portrait folder of the avatar, for --torso recorded."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA where gsplat runs, else the processor."""
 
     def run(self, reporter: Reporter) -> dict[str, Any]:
+        if (self.torso == "recorded") != (self.portrait is not None):
+            raise InputError(
+                f"--torso {self.torso} {'without' if self.portrait is None else 'with'} a --portrait",
+                hint="give both `--torso recorded` and `--portrait FOLDER`, or neither",
+            )
         # Threads that spin while they wait take the video encoder's core; this must be set before torch is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from talksplat.speak import SpeakConfig, speak
@@ -157,6 +169,7 @@ class Speak(Verb):
             preview=self.preview,
             device=device,
             layers=self.layers,
+            recorded=self.portrait,
         )
         return dataclasses.asdict(speak(self.avatar, self.audio, self.out, config, rasterizer, reporter))
 
@@ -171,6 +184,8 @@ class Evaluate(Verb):
     """The portrait folder it was trained on."""
     out: Path
     """Folder to write report.html and report.json to."""
+    torso: Torso = "own"
+    """Recorded: judge the head over the recorded torso and background, as in the published figures."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA where gsplat runs, else the processor."""
 
@@ -178,7 +193,14 @@ class Evaluate(Verb):
         from talksplat.evaluate import EvaluationOptions, evaluate
 
         device, rasterizer = rasterizer_for(self.device)
-        return evaluate(self.avatar, self.portrait, self.out, rasterizer, reporter, EvaluationOptions(device=device))
+        return evaluate(
+            self.avatar,
+            self.portrait,
+            self.out,
+            rasterizer,
+            reporter,
+            EvaluationOptions(device=device, torso=self.torso),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

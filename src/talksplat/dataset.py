@@ -29,6 +29,13 @@ def split_frames(count: int) -> tuple[range, range]:
     return range(count - test), range(count - test, count)
 
 
+def usable_frames(portrait: Portrait) -> tuple[list[int], list[int]]:
+    """Frames to train on and to test on that could be tracked."""
+    train, test = split_frames(len(portrait))
+    usable = portrait.tracks.usable
+    return [n for n in train if usable[n]], [n for n in test if usable[n]]
+
+
 REST_EVERY = 10
 """Every so many steps of a deformed stage show the rest state."""
 CLOSED_EVERY = 4
@@ -51,10 +58,7 @@ class PortraitDataset:
         self.portrait = portrait
         self.encoder = encoder
         self.features = portrait.speech(encoder)
-        train, test = split_frames(len(portrait))
-        usable = portrait.tracks.usable
-        self.train_frames = [n for n in train if usable[n]]
-        self.test_frames = [n for n in test if usable[n]]
+        self.train_frames, self.test_frames = usable_frames(portrait)
         if len(self.train_frames) < 10:
             raise PortraitError(
                 f"portrait `{portrait.folder}`: {len(self.train_frames)} usable training frames; expected at least 10",

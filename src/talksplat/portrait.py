@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from talksplat.camera import Camera
 from talksplat.clock import FRAME_RATE
 from talksplat.errors import MissingInput, PortraitError
+from talksplat.recorded import recorded_torso
 from talksplat.storage import replacing, write_json
 from talksplat.tensorclass import TensorClass
 
@@ -156,6 +157,11 @@ class Portrait:
         from PIL import Image
 
         return np.asarray(Image.open(self.folder / "background.png").convert("RGB"))
+
+    def behind_head(self, index: int) -> Float[torch.Tensor, "H W 3"]:
+        """Recorded torso and neck of frame ``index`` over the plate, sRGB in [0, 1]; see :mod:`talksplat.recorded`."""
+        image, plate = (picture.astype(np.float32) / 255 for picture in (self.image(index), self.background()))
+        return torch.from_numpy(recorded_torso(image, self.labels(index), plate))
 
     def audio(self) -> Float[np.ndarray, " samples"]:
         """The recording's sound, 16 kHz mono in [-1, 1], 640 samples a frame."""

@@ -37,16 +37,22 @@ class Renderer:
         self.background = saved.background.to(device).float() / 255
 
     @torch.no_grad()
-    def layers(self, condition: Condition) -> dict[str, Rendered]:
-        """Every layer of one instant by name, nearest first, each over nothing."""
+    def layers(self, condition: Condition, *, torso: bool = True) -> dict[str, Rendered]:
+        """Every layer of one instant by name, nearest first, each over nothing; ``torso``: that of fixed view, too."""
         condition = condition.to(self.device)
-        layers = self.avatar.animate(condition)
+        layers = [layer for layer in self.avatar.animate(condition) if torso or not layer.fixed_view]
         return {layer.name: self.rasterizer(layer.gaussians, self._view(layer, condition)) for layer in layers}
 
     @torch.no_grad()
-    def draw(self, condition: Condition) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture of one instant: layers composed over the background plate, rounded to 8 bits."""
-        picture = compose(list(self.layers(condition).values()), self.background)
+    def draw(self, condition: Condition, behind: Float[Tensor, "H W 3"] | None = None) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture of one instant, rounded to 8 bits: layers composed over the background plate.
+
+        With a picture ``behind`` (:mod:`talksplat.recorded`) that one takes the place of plate and torso layer.
+        """
+        if behind is None:
+            picture = compose(list(self.layers(condition).values()), self.background)
+        else:
+            picture = compose(list(self.layers(condition, torso=False).values()), behind.to(self.background))
         return picture.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
 
     @torch.no_grad()
@@ -84,7 +90,7 @@ class DrivingTrack:
         self._length = len(poses) - 1
         self._rotations = Slerp(np.arange(len(poses)), Rotation.from_matrix(poses[:, :3, :3]))
         self._translations = poses[:, :3, 3]
-        self._expression = expression.cpu()
+        self._poses, self._expression = head_to_camera.float().cpu(), expression.cpu()
         self._turn = min(TURN_FRAMES, self._length * math.pi / 8)
         self._reach = 2 * self._turn / math.pi
         self._offset = self._time_at(float(start))
@@ -112,6 +118,10 @@ class DrivingTrack:
         pose[:3, 3] = (1 - weight) * self._translations[low] + weight * self._translations[high]
         expression = torch.lerp(self._expression[low], self._expression[high], weight)
         return torch.from_numpy(pose).float(), expression
+
+    def recorded(self, place: int) -> tuple[Float[Tensor, "4 4"], Float[Tensor, " unit"]]:
+        """Head pose and expression of recorded frame ``place`` itself."""
+        return self._poses[place], self._expression[place]
 
     def _forth(self, time: float) -> float:
         """Place at ``time`` of half a period: half a turn at the near end, the run, half a turn at the far end."""

@@ -22,11 +22,13 @@ from torch import Tensor
 from talksplat import __version__
 from talksplat.ahead import ahead
 from talksplat.clock import FRAME_RATE
+from talksplat.dataset import usable_frames
 from talksplat.errors import InputError
 from talksplat.frame import UNITS, Condition
 from talksplat.media.contact_sheet import ContactSheet
 from talksplat.media.encode import VideoWriter
-from talksplat.methods.avatar_file import SavedAvatar, load_avatar
+from talksplat.methods.avatar_file import SavedAvatar, load_avatar, refuse_strangers
+from talksplat.portrait import Portrait
 from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import Rasterizer
 from talksplat.render import DrivingTrack, Renderer
@@ -53,6 +55,8 @@ class SpeakConfig:
     """Write a contact sheet beside the video."""
     device: str = "cpu"
     """Where the rasterizer draws."""
+    recorded: Path | None = None
+    """Portrait folder whose recorded torso lies behind the head, as the papers have it, instead of the avatar's own."""
     layers: Path | None = None
     """Folder for pictures of every layer, its alpha, and the method's attention, of every fifth frame."""
 
@@ -92,7 +96,9 @@ def speak(
     Raises:
         MissingInput, AvatarError: no such file, or not a whole avatar.
         UnreadableMedia, UnsuitableSpeech: the sound cannot be read, is empty, or holds NaN.
-        InputError: ``out`` is not an .mp4, or is the sound itself.
+        InputError: ``out`` is not an .mp4, or is the sound itself; the avatar has no torso of its own and no recording
+            was given, or one of another video.
+        PortraitError: the recording is damaged.
         DiskFull: no space left.
     """
     began = time.perf_counter()
@@ -146,11 +152,37 @@ def held_expression(saved: SavedAvatar) -> Float[Tensor, "T unit"]:
     return expression
 
 
+class _Recording:
+    """What was behind the head at every instant of an avatar's track."""
+
+    def __init__(self, portrait: Portrait, frames: list[int]) -> None:
+        self._portrait, self._frames = portrait, frames
+
+    @classmethod
+    def of(cls, saved: SavedAvatar, folder: Path | None) -> "_Recording | None":
+        """The recording in ``folder``; None where the avatar's own torso is drawn."""
+        if folder is None:
+            if saved.config.torso == "recorded":
+                raise InputError(
+                    "this avatar was trained over its recorded torso and has none of its own",
+                    hint="add --torso recorded --portrait FOLDER, or train it with --torso own",
+                )
+            return None
+        portrait = Portrait(folder)
+        refuse_strangers(saved, portrait, "avatar")
+        return cls(portrait, usable_frames(portrait)[0])
+
+    def behind_head(self, place: int) -> Float[Tensor, "H W 3"]:
+        """Torso and background at ``place`` of the track."""
+        return self._portrait.behind_head(self._frames[place])
+
+
 class _Film:
     """The pictures of one video, one after the other."""
 
     def __init__(self, saved: SavedAvatar, hearing: Hearing, config: SpeakConfig, rasterizer: Rasterizer) -> None:
         self._track = DrivingTrack(saved.head_to_camera, held_expression(saved), start=config.start * FRAME_RATE)
+        self._recording = _Recording.of(saved, config.recorded)
         self._windows = hearing.windows(saved.rest_speech if config.rest_in_silence else None)
         self._renderer = Renderer(saved, rasterizer, config.device)
         self._layers = config.layers
@@ -159,10 +191,13 @@ class _Film:
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         for index, speech in enumerate(self._windows):
-            pose, expression = self._track.at(index)
+            # Behind the head lies a recorded instant or none: with a recording the track jumps to the nearest.
+            place = round(self._track.place(index)) if self._recording else None
+            pose, expression = self._track.at(index) if place is None else self._track.recorded(place)
             condition = Condition(speech=speech, expression=expression, head_pose=pose)
             with _Stopwatch(self.drawing):
-                picture = self._renderer.draw(condition)
+                behind = self._recording.behind_head(place) if self._recording and place is not None else None
+                picture = self._renderer.draw(condition, behind)
             if self._layers is not None and index % LAYERS_EVERY == 0:
                 _write_layers(self._renderer, condition, self._layers / f"{index:06d}")
             yield picture

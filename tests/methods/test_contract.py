@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,7 +12,9 @@ from safetensors.torch import load_file
 import talksplat.train.loop as loop
 from drawn import draw_portrait
 from talksplat.dataset import PortraitDataset
-from talksplat.errors import AvatarError, RunError, TrainingDiverged
+from talksplat.errors import AvatarError, InputError, RunError, TrainingDiverged
+from talksplat.evaluate.painter import AvatarPainter, Drive
+from talksplat.frame import HEAD_LABELS
 from talksplat.methods.avatar_file import load_avatar
 from talksplat.methods.catalogue import METHODS
 from talksplat.methods.method import Method
@@ -19,8 +22,9 @@ from talksplat.portrait import Portrait
 from talksplat.progress import Reporter
 from talksplat.rasterize.composition import compose
 from talksplat.rasterize.rasterizer import choose_rasterizer
+from talksplat.speak import SpeakConfig, speak
 from talksplat.train.lane import Lane
-from talksplat.train.options import TrainOptions
+from talksplat.train.options import TrainOptions, with_settings
 from talksplat.train.run import Run
 
 TINY = {
@@ -50,6 +54,7 @@ TINY = {
         *("densify_from=45000", "densify_every=2", "means_rate=0.0002", "warm_speech_steps=30"),
     ),
 }
+QUIET = Reporter(quiet=True)
 METHOD_ROWS = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 
 
@@ -63,7 +68,7 @@ def options(method: Method, **changes: object) -> TrainOptions:
 
 
 def run(portrait: Portrait, out: Path, chosen: TrainOptions) -> dict:
-    return loop.train(portrait.folder, out, chosen, choose_rasterizer("cpu"), Reporter(quiet=True))
+    return loop.train(portrait.folder, out, chosen, choose_rasterizer("cpu"), QUIET)
 
 
 def picture(path: Path, portrait: Portrait, index: int, *, deformed: bool = True) -> torch.Tensor:
@@ -163,3 +168,21 @@ def test_damaged_avatar_files_are_refused(method: Method, trained: Callable[[Met
     path.write_bytes(whole.replace(b'\\"format\\": 1', b'\\"format\\": 9', 1))
     with pytest.raises(AvatarError, match="format 9"):
         load_avatar(path)
+
+
+@METHOD_ROWS
+def test_the_recorded_torso_takes_the_place_of_the_layer(method: Method, portrait: Portrait, tmp_path: Path) -> None:
+    chosen = options(method, settings=(*TINY[method.name], "torso=recorded"))
+    stages = method.stages(with_settings(method.presets["full"], chosen.settings))
+    assert all("torso" not in stage.layers for stage in stages)
+    run(portrait, tmp_path / "a.avatar", chosen)
+    saved = load_avatar(tmp_path / "a.avatar")
+    dataset = PortraitDataset(portrait, "embedding")
+    painter = AvatarPainter(saved, dataset, choose_rasterizer("cpu"), recorded=True)
+    drawn = torch.from_numpy(painter(5, Drive.SPEECH)).float() / 255
+    outside = torch.from_numpy(~np.isin(portrait.labels(5), HEAD_LABELS))
+    behind = portrait.behind_head(5)
+    assert float((drawn - behind).abs()[outside].mean()) < 0.05
+    assert float((drawn - behind).abs()[~outside].mean()) > 0.1
+    with pytest.raises(InputError, match="--torso recorded --portrait"):
+        speak(saved, portrait.folder / "audio.wav", tmp_path / "a.mp4", SpeakConfig(), choose_rasterizer("cpu"), QUIET)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from talksplat.dataset import PortraitDataset, split_frames
-from talksplat.errors import InputError, PortraitError
+from talksplat.errors import PortraitError
 from talksplat.evaluate import summary
 from talksplat.evaluate.areas import squares
 from talksplat.evaluate.baselines import nearest_poses, nearest_speech
@@ -22,7 +22,7 @@ from talksplat.evaluate.judges import Judge, find_judges
 from talksplat.evaluate.machine import describe_machine
 from talksplat.evaluate.observations import Observations, Plan, observe
 from talksplat.evaluate.painter import AvatarPainter, Painter
-from talksplat.methods.avatar_file import SavedAvatar, load_avatar
+from talksplat.methods.avatar_file import SavedAvatar, load_avatar, refuse_strangers
 from talksplat.portrait import Portrait
 from talksplat.prepare.face import FaceTracker
 from talksplat.progress import Reporter
@@ -64,6 +64,8 @@ class EvaluationOptions:
     """Seed of the bootstrap."""
     device: str = "cpu"
     """Where the rasterizer draws."""
+    torso: Literal["own", "recorded"] = "own"
+    """Recorded: the frames' own torso lies behind the head, as in the published figures."""
 
 
 def evaluate(
@@ -88,8 +90,12 @@ def evaluate(
     saved, opened = load_avatar(avatar), Portrait(portrait)
     refuse_strangers(saved, opened, avatar)
     dataset = PortraitDataset(opened, saved.speech_encoder)
-    painter = AvatarPainter(saved, dataset, rasterizer, options.device)
-    trial = Trial(dataset, saved.closed_mouth, painter, find_judges(), FaceTracker, options)
+    recorded = "recorded" in (options.torso, saved.config.torso)
+    painter = AvatarPainter(saved, dataset, rasterizer, options.device, recorded=recorded)
+    judges, notes = find_judges()
+    if recorded:
+        notes = ["Torso and background are the recorded ones, as in the published figures.", *notes]
+    trial = Trial(dataset, saved.closed_mouth, painter, (judges, notes), FaceTracker, options)
     report, gallery = run_trial(trial, subject_of(saved, dataset, avatar, options), reporter, start)
     write_everything(Path(out), report, gallery)
     return {"report": str(Path(out) / "report.html"), **headline(report)}
@@ -196,17 +202,6 @@ def headline(report: EvaluationReport) -> dict[str, Any]:
     }
     rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
     return {name: None if value != value else value for name, value in rounded.items()}
-
-
-def refuse_strangers(saved: SavedAvatar, portrait: Portrait, avatar: Path) -> None:
-    """Raise :class:`InputError` when the avatar was made from another video than the portrait."""
-    made, recorded = saved.provenance, portrait.info.provenance
-    if made.source_sha256 != recorded.source_sha256 or saved.reference_camera.width != portrait.size:
-        raise InputError(
-            f"avatar `{avatar}` was made from {made.source} at {saved.reference_camera.width} pixels; "
-            f"portrait `{portrait.folder}` is of {recorded.source} at {portrait.size}",
-            hint="give the portrait folder that the avatar was trained on",
-        )
 
 
 def subject_of(saved: SavedAvatar, dataset: PortraitDataset, avatar: Path, options: EvaluationOptions) -> Subject:

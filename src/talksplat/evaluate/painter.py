@@ -48,8 +48,16 @@ class AvatarPainter:
     """Paints with an avatar along the recorded track of its own portrait."""
 
     def __init__(
-        self, saved: SavedAvatar, dataset: PortraitDataset, rasterizer: Rasterizer, device: str = "cpu"
+        self,
+        saved: SavedAvatar,
+        dataset: PortraitDataset,
+        rasterizer: Rasterizer,
+        device: str = "cpu",
+        *,
+        recorded: bool = False,
     ) -> None:
+        """``recorded``: the frames' own torso lies behind the head instead of the avatar's layer."""
+        self._recorded = recorded
         self._dataset = dataset
         # What `speak` makes of a silent recording: its gate is open throughout and leads to the rest state.
         gate = silence_gate(np.zeros(len(dataset.features) * SAMPLES_PER_STEP, np.float32))
@@ -62,13 +70,14 @@ class AvatarPainter:
     def __call__(self, index: int, drive: Drive) -> Picture:
         """The picture of frame ``index`` (of the whole clip), sRGB."""
         condition = self._condition(index)
+        behind = self._dataset.portrait.behind_head(index) if self._recorded else None
         match drive:
             case Drive.SPEECH:
-                return self._moved.draw(condition)
+                return self._moved.draw(condition, behind)
             case Drive.NOTHING:
-                return self._still.draw(condition)
+                return self._still.draw(condition, behind)
             case Drive.SILENCE:
-                return self._moved.draw(condition.replace(speech=windows_of(self._silence, index)))
+                return self._moved.draw(condition.replace(speech=windows_of(self._silence, index)), behind)
 
     def _condition(self, index: int) -> Condition:
         """The recorded condition, except that AU25 (lips apart) tells nothing: the lips must come from the speech."""

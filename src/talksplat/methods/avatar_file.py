@@ -20,11 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from talksplat.camera import Camera
-from talksplat.errors import AvatarError
+from talksplat.errors import AvatarError, InputError
 from talksplat.gaussians import RawGaussians
 from talksplat.methods.catalogue import find_method
 from talksplat.model.avatar import Avatar
-from talksplat.portrait import Provenance
+from talksplat.portrait import Portrait, Provenance
 from talksplat.storage import existing_file, replacing
 
 FORMAT = 1
@@ -132,6 +132,17 @@ def load_avatar(path: Path) -> SavedAvatar:
         rest_speech=tensors["track/rest_speech"],
         closed_mouth=about["closed_mouth"],
     )
+
+
+def refuse_strangers(saved: SavedAvatar, portrait: Portrait, avatar: Path | str) -> None:
+    """Raise :class:`InputError` when the avatar was made from another video than the portrait."""
+    made, recorded = saved.provenance, portrait.info.provenance
+    if made.source_sha256 != recorded.source_sha256 or saved.reference_camera.width != portrait.size:
+        raise InputError(
+            f"avatar `{avatar}` was made from {made.source} at {saved.reference_camera.width} pixels; "
+            f"portrait `{portrait.folder}` is of {recorded.source} at {portrait.size}",
+            hint="give the portrait folder that the avatar was trained on",
+        )
 
 
 def read_avatar_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

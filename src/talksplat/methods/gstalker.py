@@ -219,9 +219,9 @@ def stages(config: GSTalkerConfig) -> tuple[Stage, ...]:
         Stage("head", config.head_steps, ("head",), True, densify("head", 0, end), cost=1.3),
         Stage("torso-static", still, ("torso",), False, densify("torso", begin, still)),
         Stage("torso", config.torso_steps, ("torso",), True, densify("torso", 0, min(end, config.torso_steps // 2))),
-        Stage("joint", config.joint_steps, ("head", "torso"), True),
+        Stage("joint", config.joint_steps, ("head", "torso") if config.torso == "own" else ("head",), True),
     )
-    return tuple(stage for stage in table if stage.steps)
+    return tuple(stage for stage in table if stage.steps and (config.torso == "own" or stage.layers == ("head",)))
 
 
 def groups(config: GSTalkerConfig, avatar: Avatar, stage: Stage) -> list[ParameterGroup]:
@@ -235,7 +235,7 @@ def groups(config: GSTalkerConfig, avatar: Avatar, stage: Stage) -> list[Paramet
     found = cloud_groups(config, "head", avatar.head, means, damp)
     if stage.deformed:
         found += _head_networks(config, avatar, damp)
-    if joint:
+    if "torso" in stage.layers:
         found += cloud_groups(config, "torso", avatar.torso.cloud, means, damp)
         found += torso_networks(config, avatar.torso, damp)
     return found
@@ -265,13 +265,11 @@ def losses(
     head_mask = is_any(frame.labels, HEAD_LABELS)
     degree = min(config.head_degree, context.step // config.harmonics_every) if stage.name == "head-static" else None
     head = draw(avatar.head_layer(frame.condition, deformed=stage.deformed, degree=degree))
-    if stage.name == "joint":
+    behind = context.background
+    target = frame.image if stage.name == "joint" else picked(head_mask, frame.image, behind)
+    if "torso" in stage.layers:
         torso = draw(avatar.torso.layer(frame.condition.head_pose, deformed=True))
-        behind = torso.colors + (1 - torso.alpha) * context.background
-        target = frame.image
-    else:
-        behind = context.background
-        target = picked(head_mask, frame.image, context.background)
+        behind = torso.colors + (1 - torso.alpha) * behind
     picture = head.colors + (1 - head.alpha) * behind
     mask_weight = config.mask * (0.1 if stage.name == "joint" else 1.0)
     terms = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -67,6 +67,8 @@ class Stage:
 class MethodConfig:
     """Settings that every method has. A method's own config adds to it."""
 
+    torso: Literal["own", "recorded"] = "own"
+    """Own: a torso layer is trained, and the avatar speaks anywhere. Recorded: the frame's lies behind the head."""
     means_rate: float = 5e-5
     """Adam's rate of Gaussian positions, metres a step, at the start of a run."""
     means_rate_end: float = 5e-7
@@ -109,7 +111,7 @@ class LossContext:
     """What losses need beside the frame."""
 
     background: Float[Tensor, "H W 3"]
-    """Clean plate, sRGB in [0, 1]."""
+    """What lies behind all layers, sRGB in [0, 1]: the clean plate, or with it the recorded torso of the frame."""
     step: int
     """Step within the stage."""
     perceptual: Callable[[Tensor, Tensor], Tensor] | None

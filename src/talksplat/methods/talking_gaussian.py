@@ -91,8 +91,9 @@ def stages(config: TalkingGaussianConfig) -> tuple[Stage, ...]:
         Stage("torso-static", config.at(config.torso_static_steps), ("torso",), False, cost=0.7),
         Stage("torso", config.at(config.torso_steps), ("torso",), True, cost=0.7),
     )
-    fuse = Stage("fuse", config.at(config.fuse_steps), ("face", "mouth", "torso"), True)
-    return tuple(stage for stage in (*mouth, *face, *torso, fuse) if stage.steps > 0)
+    own = config.torso == "own"
+    fuse = Stage("fuse", config.at(config.fuse_steps), ("face", "mouth", "torso") if own else ("face", "mouth"), True)
+    return tuple(stage for stage in (*mouth, *face, *(torso if own else ()), fuse) if stage.steps > 0)
 
 
 def _branch(config: TalkingGaussianConfig, layer: str, ends: dict[str, int]) -> tuple[Stage, ...]:
@@ -158,11 +159,8 @@ def groups(config: TalkingGaussianConfig, avatar: Avatar, stage: Stage) -> list[
     """What a stage trains, at rates that join those of the stages before and after."""
     assert isinstance(avatar, TalkingGaussian)
     if stage.name == "fuse":
-        return (
-            _colors("face", avatar.face, config)
-            + _colors("mouth", avatar.mouth, config)[:2]
-            + _colors("torso", avatar.torso.cloud, config)
-        )
+        torso = _colors("torso", avatar.torso.cloud, config) if "torso" in stage.layers else []
+        return _colors("face", avatar.face, config) + _colors("mouth", avatar.mouth, config)[:2] + torso
     if stage.layers == ("torso",):
         return torso_groups(config, avatar.torso, stage)
     layer = stage.layers[0]

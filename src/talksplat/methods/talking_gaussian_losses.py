@@ -131,11 +131,13 @@ def face_losses(
 def fuse_losses(
     config: TalkingGaussianConfig, avatar: TalkingGaussian, frame: Frame, draw: Draw, stage: Stage, context: LossContext
 ) -> dict[str, Tensor]:
-    """All layers over the background against the whole picture (Sec. 3.5, fact sheet 6.4)."""
+    """All layers over what lies behind them against the whole picture (Sec. 3.5, fact sheet 6.4)."""
     picture = context.background
     face = avatar.face_layer(avatar.face_motion(frame.condition))
-    mouth = avatar.mouth_layer(frame.condition, deformed=True)
-    for layer in (avatar.torso.layer(frame.condition.head_pose, deformed=True), mouth, face):
+    layers = [avatar.mouth_layer(frame.condition, deformed=True), face]
+    if "torso" in stage.layers:
+        layers.insert(0, avatar.torso.layer(frame.condition.head_pose, deformed=True))
+    for layer in layers:
         drawn = draw(layer)
         picture = drawn.colors + (1 - drawn.alpha) * picture
     terms = {"color": l1_and_ssim(picture, frame.image, 1.0, config.ssim)}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from talksplat.camera import Camera
@@ -16,6 +17,7 @@ from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
 from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import Rasterizer, Rendered
+from talksplat.recorded import recorded_torso
 from talksplat.train.options import TrainOptions
 from talksplat.train.perception import Perception
 from talksplat.train.run_folder import RunFolder
@@ -58,8 +60,13 @@ class Run:
     def losses(self, stage: Stage, step: int, frame: Frame, drawn: dict[str, Rendered]) -> dict[str, Tensor]:
         """Weighted terms of one step."""
         perceptual = self.perception.distance if self.perception else None
-        context = LossContext(background=self.background, step=step, perceptual=perceptual, seed=self.options.seed)
+        background = self.background if self.config.torso == "own" else self._recorded(frame)
+        context = LossContext(background=background, step=step, perceptual=perceptual, seed=self.options.seed)
         return self.method.losses(self.config, self.avatar, frame, self.draw(frame, drawn), stage, context)
+
+    def _recorded(self, frame: Frame) -> Tensor:
+        behind = recorded_torso(*(value.cpu().numpy() for value in (frame.image, frame.labels, self.background)))
+        return torch.from_numpy(behind).to(self.background)
 
     def clouds(self) -> dict[str, GaussianCloud]:
         """Clouds by layer: a module's own name, or its owner's when it is called ``cloud``."""
