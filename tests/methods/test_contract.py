@@ -124,14 +124,14 @@ def test_same_seed_same_avatar_and_resuming_is_exact(
     method: Method, portrait: Portrait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(portrait, tmp_path / "whole.avatar", options(method, seed=3))
-    real, calls = Lane._step, iter(range(10**6))
+    real, calls = Lane.learn, iter(range(10**6))
 
     def interrupted(*arguments: object) -> object:
         if next(calls) == 73:
             raise KeyboardInterrupt
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Lane, "_step", interrupted)
+    monkeypatch.setattr(Lane, "learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(portrait, tmp_path / "halves.avatar", options(method, seed=3))
     monkeypatch.undo()

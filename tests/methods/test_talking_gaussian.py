@@ -280,3 +280,21 @@ def test_closing_fills_cracks_and_keeps_shapes() -> None:
     cracked = mask.clone()
     cracked[3:9, 5] = False
     assert torch.equal(closed(cracked), mask)
+
+
+def test_without_decomposition_the_face_draws_the_mouth(dataset: PortraitDataset) -> None:
+    config = dataclasses.replace(FULL, decompose=False, mouth_points=50)
+    assert all("mouth" not in stage.layers for stage in METHOD.stages(config))
+    whole = METHOD.build(config, dataset.channels, dataset.portrait.reference_camera, METHOD.seeds(config, dataset, 0))
+    assert [layer.name for layer in whole.animate(dataset.condition(3))] == ["face", "torso"]
+    stage = next(stage for stage in METHOD.stages(config) if stage.name == "face-static")
+    draw = Drawing(dataset, open_mouth(dataset))
+    mouth = regions(draw.frame).mouth
+    pictures = {}
+    for name, chosen in (("one layer", config), ("two layers", FULL)):
+        terms = METHOD.losses(chosen, whole, draw.frame, draw, stage, context(dataset, 0))
+        terms["color"].backward()
+        gradient = draw.drawn["face"].colors.grad
+        assert gradient is not None
+        pictures[name] = gradient[mouth]
+    assert not torch.equal(pictures["one layer"], pictures["two layers"]), "its target shows the recorded mouth"

@@ -35,7 +35,7 @@ def build(
     config: TalkingGaussianConfig, channels: int, reference: Camera, seeds: dict[str, RawGaussians]
 ) -> TalkingGaussian:
     """An untrained avatar; zero-initialised heads make its deformation the identity."""
-    return TalkingGaussian(channels, reference, seeds)
+    return TalkingGaussian(channels, reference, seeds, decompose=config.decompose)
 
 
 def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) -> dict[str, RawGaussians]:
@@ -91,9 +91,9 @@ def stages(config: TalkingGaussianConfig) -> tuple[Stage, ...]:
         Stage("torso-static", config.at(config.torso_static_steps), ("torso",), False, cost=0.7),
         Stage("torso", config.at(config.torso_steps), ("torso",), True, cost=0.7),
     )
-    own = config.torso == "own"
-    fuse = Stage("fuse", config.at(config.fuse_steps), ("face", "mouth", "torso") if own else ("face", "mouth"), True)
-    return tuple(stage for stage in (*mouth, *face, *(torso if own else ()), fuse) if stage.steps > 0)
+    drawn = {"face": True, "mouth": config.decompose, "torso": config.torso == "own"}
+    fuse = Stage("fuse", config.at(config.fuse_steps), tuple(layer for layer in drawn if drawn[layer]), True)
+    return tuple(stage for stage in (*mouth, *face, *torso, fuse) if stage.steps and all(map(drawn.get, stage.layers)))
 
 
 def _branch(config: TalkingGaussianConfig, layer: str, ends: dict[str, int]) -> tuple[Stage, ...]:
@@ -160,7 +160,8 @@ def groups(config: TalkingGaussianConfig, avatar: Avatar, stage: Stage) -> list[
     assert isinstance(avatar, TalkingGaussian)
     if stage.name == "fuse":
         torso = _colors("torso", avatar.torso.cloud, config) if "torso" in stage.layers else []
-        return _colors("face", avatar.face, config) + _colors("mouth", avatar.mouth, config)[:2] + torso
+        mouth = _colors("mouth", avatar.mouth, config)[:2] if "mouth" in stage.layers else []
+        return _colors("face", avatar.face, config) + mouth + torso
     if stage.layers == ("torso",):
         return torso_groups(config, avatar.torso, stage)
     layer = stage.layers[0]

@@ -49,6 +49,8 @@ class TalkingGaussianConfig(MethodConfig):
     """Our torso layer without motion."""
     torso_steps: int = 27_000
     """Our torso layer following the head pose."""
+    decompose: bool = True
+    """Face and inner mouth as two layers (Sec. 3.3); False is the paper's ablation, one layer for all of the head."""
     sampling: Literal["code", "paper", "none"] = "code"
     """Incremental sampling: the released code's windows, the paper's, or none."""
     densify_from: int = 500

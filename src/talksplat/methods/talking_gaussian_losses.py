@@ -102,7 +102,8 @@ def face_losses(
     parts = regions(frame)
     finishing = step > config.at(config.face_perceptual_from)
     ground = key_picture(KEY, frame.image)
-    target = picked(parts.face & ~_hole(parts) if finishing else parts.face, frame.image, ground)
+    shape = parts.face if config.decompose else parts.face | parts.mouth
+    target = picked(shape & ~_hole(parts) if finishing and config.decompose else shape, frame.image, ground)
     motion = avatar.face_motion(frame.condition) if stage.deformed else None
     layer = avatar.face_layer(motion, active_degree(config, stage, context.step))
     drawn = draw(layer)
@@ -115,7 +116,7 @@ def face_losses(
         return terms
     offsets = (motion.means, motion.quats, motion.opacities, motion.log_scales)
     terms["motion"] = config.motion * torch.stack([offset.abs().mean() for offset in offsets]).sum()
-    terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], parts.face)
+    terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], shape)
     if step % config.attention_every == 0:
         attention = draw(avatar.attention_layer(layer, motion)).colors
         terms["attention"] = config.attention * config.attention_every * _misplaced(attention, parts, aside)
@@ -134,7 +135,7 @@ def fuse_losses(
     """All layers over what lies behind them against the whole picture (Sec. 3.5, fact sheet 6.4)."""
     picture = context.background
     face = avatar.face_layer(avatar.face_motion(frame.condition))
-    layers = [avatar.mouth_layer(frame.condition, deformed=True), face]
+    layers = [avatar.mouth_layer(frame.condition, deformed=True), face] if "mouth" in stage.layers else [face]
     if "torso" in stage.layers:
         layers.insert(0, avatar.torso.layer(frame.condition.head_pose, deformed=True))
     for layer in layers:

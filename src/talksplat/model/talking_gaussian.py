@@ -45,8 +45,12 @@ class FaceMotion:
 class TalkingGaussian(Avatar):
     """Two clouds with a motion field each, and the torso layer."""
 
-    def __init__(self, channels: int, reference: Camera, seeds: dict[str, RawGaussians]) -> None:
+    def __init__(
+        self, channels: int, reference: Camera, seeds: dict[str, RawGaussians], *, decompose: bool = True
+    ) -> None:
+        """An avatar of the clouds ``seeds``; without ``decompose`` the mouth is never drawn."""
         super().__init__()
+        self.decompose = decompose
         self.face = GaussianCloud(seeds["face"])
         self.face_field = TriPlaneEncoder(levels=12, base=16, finest=256 * BOUND, bound=BOUND)
         self.face_speech = SpeechNet(channels)
@@ -113,17 +117,15 @@ class TalkingGaussian(Avatar):
     def animate(self, condition: Condition) -> tuple[Layer, ...]:
         """Face over mouth over torso."""
         face = self.face_layer(self.face_motion(condition))
-        return face, self.mouth_layer(condition, deformed=True), self.torso.layer(condition.head_pose, deformed=True)
+        torso = self.torso.layer(condition.head_pose, deformed=True)
+        return (face, self.mouth_layer(condition, deformed=True), torso) if self.decompose else (face, torso)
 
     def canonical(self) -> tuple[Layer, ...]:
         """Face over mouth over torso without deformation."""
         still = self.torso.reference_pose
         condition = Condition(speech=torch.zeros(8, 1, 16), expression=torch.zeros(len(UNITS)), head_pose=still)
-        return (
-            self.face_layer(None),
-            self.mouth_layer(condition, deformed=False),
-            self.torso.layer(still, deformed=False),
-        )
+        face, torso = self.face_layer(None), self.torso.layer(still, deformed=False)
+        return (face, self.mouth_layer(condition, deformed=False), torso) if self.decompose else (face, torso)
 
     def attention_layer(self, layer: Layer, motion: FaceMotion) -> Layer:
         """The face ``layer`` in the colours of its attention: red to speech, green to the upper face.

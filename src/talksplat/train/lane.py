@@ -59,15 +59,14 @@ class Lane:
 
     def _run_stage(self, stage: Stage, turnstile: threading.Lock, stop: threading.Event) -> None:
         with self.gate:
-            self._open(stage)
+            self.begin()
         with self.run.reporter.bar(f"{self.run.method.title}: {stage.name}", stage.steps) as bar:
             bar.advance(self.step)
             for frame in prefetched(self.run.dataset, self._draws(stage)):
                 with turnstile:
                     self.gate.acquire()
                 try:
-                    terms = self._step(stage, frame.to(self.run.background.device))
-                    self.step += 1
+                    terms = self.learn(frame.to(self.run.background.device))
                 finally:
                     self.gate.release()
                 self._report(stage, terms, bar)
@@ -78,7 +77,9 @@ class Lane:
             self.moments = self._optimizer.tensors()
             self.place, self.step, self._optimizer, self._statistics = self.place + 1, 0, None, {}
 
-    def _open(self, stage: Stage) -> None:
+    def begin(self) -> None:
+        """Make the optimizer of the stage that comes next, with the moments that were left or loaded."""
+        stage = self.stages[self.place]
         self._optimizer = Optimizer(self.run.method.groups(self.run.config, self.run.avatar, stage), stage.steps)
         self._optimizer.restore(self.moments)
         self._statistics = {policy.cloud: self._statistics_of(policy) for policy in stage.densify}
@@ -107,9 +108,10 @@ class Lane:
         seed = run.options.seed
         return draws(run.dataset, seed, stage.name, self.step, stage.steps, resting=stage.deformed, eligible=eligible)
 
-    def _step(self, stage: Stage, frame: Frame) -> dict[str, Tensor]:
-        """One frame: losses, gradients, Adam, density control."""
+    def learn(self, frame: Frame) -> dict[str, Tensor]:
+        """One step of the stage that was begun: losses, gradients, Adam, density control. Returns the loss terms."""
         assert self._optimizer is not None
+        stage = self.stages[self.place]
         done = sum(s.cost * s.steps for s in self.stages[: self.place]) + stage.cost * self.step
         threads = self._threads(float(done))
         if torch.get_num_threads() != threads:
@@ -132,6 +134,7 @@ class Lane:
         for policy in stage.densify:
             if policy.start <= step < policy.stop and (step + 1) % policy.every == 0:
                 self._densify(stage, policy)
+        self.step += 1
         return terms
 
     def _densify(self, stage: Stage, policy: DensifyPolicy) -> None:

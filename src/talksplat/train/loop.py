@@ -41,7 +41,7 @@ def train(
         PortraitError, InputError, RunError: see their leaves.
         TrainingDiverged: a loss is not finite; the last checkpoint is kept.
     """
-    run = _open(portrait_folder, out, options, rasterize, reporter)
+    run = open_run(portrait_folder, out, options, rasterize, reporter)
     started = time.monotonic()
     settings = {
         "portrait": run.dataset.portrait.info.steps,
@@ -69,7 +69,8 @@ def train(
     return {"seconds": time.monotonic() - started, "gaussians": clouds, "resumed": resumed, "avatar": str(out)}
 
 
-def _open(portrait_folder: Path, out: Path, options: TrainOptions, rasterize: Rasterizer, reporter: Reporter) -> Run:
+def open_run(portrait_folder: Path, out: Path, options: TrainOptions, rasterize: Rasterizer, reporter: Reporter) -> Run:
+    """Everything a run works on, untrained; raises what :func:`train` raises."""
     method = find_method(options.method)
     config = with_settings(find_preset(method, options.preset), options.settings)
     portrait = Portrait(portrait_folder)

@@ -1,0 +1,82 @@
+"""What each part of a method is worth: the same clip trained without it, one table.
+
+    python benchmarks/ablations.py CLIP --method talking-gaussian --out DIR [--set pace=27]
+
+Rows are the method as it is and each of its ablations; every row is a cell of benchmarks/clips.py (its settings say
+which), so rows that are there already are read and an interrupted table goes on where it was. ``--set`` applies to all
+rows, for a shorter comparison. Ends with one line of JSON: the figures of every row.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import clips
+
+ABLATIONS = {
+    "talking-gaussian": {
+        "complete": (),
+        "without face/mouth decomposition": ("decompose=false",),
+        "without incremental sampling": ("sampling=none",),
+        "without fusion": ("fuse_steps=0",),
+    },
+    "gstalker": {
+        "complete": (),
+        "without perceptual loss": ("perceptual=0",),
+        "without lips loss": ("lips=0",),
+        "without the lips' first lesson": ("warm_speech_steps=0", "speech_rate_factor=1"),
+        "without the joint finish": ("joint_steps=0",),
+    },
+}
+COLUMNS = ("PSNR", "perceptual", "mouth PSNR", "mouth perceptual", "lips r", "LMD %", "train s")
+
+
+def figures(cell: clips.Cell) -> dict[str, float | None]:
+    """A row's figures by column."""
+    lips = clips.lip(cell, clips.AVATAR)
+    return {
+        "PSNR": clips.score(cell, clips.AVATAR, "frame", "psnr"),
+        "perceptual": clips.score(cell, clips.AVATAR, "frame", "perceptual"),
+        "mouth PSNR": clips.score(cell, clips.AVATAR, "mouth", "psnr"),
+        "mouth perceptual": clips.score(cell, clips.AVATAR, "mouth", "perceptual"),
+        "lips r": lips["correlation"]["value"],
+        "LMD %": lips["relative_distance"]["value"],
+        "train s": cell["stages"]["train"]["seconds"],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--method", default="talking-gaussian", choices=sorted(ABLATIONS))
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--set", action="append", default=[], help="a setting of all rows, name=value")
+    parser.add_argument("--out", type=Path, required=True, help="folder for portraits, avatars, videos and reports")
+    parser.add_argument("--speech", type=Path, default=clips.SPEECH, help="sound to speak")
+    parser.add_argument("--results", type=Path, default=clips.RESULTS, help="folder of kept cells")
+    chosen = parser.parse_args()
+    rows = {}
+    for name, settings in ABLATIONS[chosen.method].items():
+        job = clips.Job(
+            clip=chosen.clip,
+            method=chosen.method,
+            preset=chosen.preset,
+            settings=(*chosen.set, *settings),
+            version=clips.code_version(),
+            size=512,
+            consent="published clip, used for measuring",
+            speech=chosen.speech,
+            folder=chosen.out,
+        )
+        rows[name] = figures(clips.fill(job, chosen.results))
+    print("| | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 1))
+    for name, row in rows.items():
+        print(f"| {name} | " + " | ".join("–" if row[c] is None else f"{row[c]:.3f}" for c in COLUMNS) + " |")
+    about = {"clip": chosen.clip.stem, "method": chosen.method, "settings": chosen.set}
+    print(json.dumps({"benchmark": "ablations", **about, "rows": rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
