@@ -1,8 +1,9 @@
-"""Lip opening told from speech on held-out frames: the warm-started speech net beside the linear baseline.
+"""Lip opening told from speech on held-out frames: speech nets taught on what ridge regression tells
+(as in use) and on the recorded lips, beside the linear baseline.
 
     python benchmarks/warm_start.py PORTRAIT [PORTRAIT ...]
 
-Both learn from the same training frames. The net's code gets a linear readout fitted on those frames; the avatar's
+All learn from the same training frames. A net's code gets a linear readout fitted on those frames; the avatar's
 decoder is what reads it in use. Ends with one line of JSON: Pearson correlations by portrait.
 """
 
@@ -32,23 +33,23 @@ def correlations(folder: Path, seed: int) -> dict[str, float]:
     opening = portrait.tracks.mouth[:, :1]
     spectral = find_encoder("embedding").spectral_channels
     baseline = fit_lip_baseline(dataset.features.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
-    linear = baseline.predict(dataset.features.numpy(), test.numpy())[:, 0]
+    told = {"linear": baseline.predict(dataset.features.numpy(), test.numpy())[:, 0]}
     targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
-    torch.manual_seed(seed)
-    net = SpeechNet(dataset.channels)
-    teach_articulation(net, dataset.features, targets, train, STEPS, seeded(seed, "speech"))
-    with torch.no_grad():
-        known, asked = (net(windows_of_frames(dataset.features, frames)) for frames in (train, test))
-    center = known.mean(0)
-    normal = (known - center).T @ (known - center) + torch.eye(known.shape[1])
-    weights = torch.linalg.solve(normal, (known - center).T @ (opening[train] - opening[train].mean()))
-    told = ((asked - center) @ weights)[:, 0].numpy()
+    teacher = fit_lip_baseline(dataset.features.numpy(), targets.numpy(), train.numpy(), spectral_channels=spectral)
+    told_targets = torch.from_numpy(teacher.predict(dataset.features.numpy(), np.arange(len(portrait)))).float()
+    for name, lips in (("taught_recorded", targets), ("warm_start", told_targets)):
+        torch.manual_seed(seed)
+        net = SpeechNet(dataset.channels)
+        teach_articulation(net, dataset.features, lips, train, STEPS, seeded(seed, "speech"))
+        with torch.no_grad():
+            known, asked = (net(windows_of_frames(dataset.features, frames)) for frames in (train, test))
+        center = known.mean(0)
+        normal = (known - center).T @ (known - center) + torch.eye(known.shape[1])
+        weights = torch.linalg.solve(normal, (known - center).T @ (opening[train] - opening[train].mean()))
+        told[name] = ((asked - center) @ weights)[:, 0].numpy()
     truth = opening[test, 0].numpy()
-    return {
-        "linear": round(float(np.corrcoef(linear, truth)[0, 1]), 3),
-        "warm_start": round(float(np.corrcoef(told, truth)[0, 1]), 3),
-        "test_frames": len(test),
-    }
+    found = {name: round(float(np.corrcoef(values, truth)[0, 1]), 3) for name, values in told.items()}
+    return {**found, "test_frames": len(test)}
 
 
 def main() -> None:
@@ -59,8 +60,9 @@ def main() -> None:
     options = parser.parse_args()
     found = {}
     for folder in options.portraits:
-        found[folder.name] = row = correlations(folder, options.seed)
-        print(f"{folder.name:28s} linear {row['linear']:.3f}   warm start {row['warm_start']:.3f}")
+        found[str(folder)] = row = correlations(folder, options.seed)
+        figures = "   ".join(f"{name} {value:.3f}" for name, value in row.items() if name != "test_frames")
+        print(f"{folder.resolve().parent.name}/{folder.name}: {figures}", flush=True)
     print(json.dumps(found))
 
 

@@ -96,7 +96,7 @@ class GSTalkerConfig(MethodConfig):
     warm_speech_steps: int = 0
     """Steps in which the speech net first learns the recorded lip shapes by themselves; ours."""
     speech_rate_factor: float = 1.0
-    """Rate of the speech net against the other networks after a warm start."""
+    """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 
 
 QUICK = GSTalkerConfig(
@@ -118,7 +118,7 @@ QUICK = GSTalkerConfig(
     perceptual_every=2,
     patch=128,
     warm_speech_steps=500,
-    speech_rate_factor=0.1,
+    speech_rate_factor=0.0,
 )
 
 

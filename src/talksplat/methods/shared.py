@@ -1,5 +1,6 @@
 """What methods share in training: the torso layer, groups of clouds and networks, the speech nets' first lesson."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,8 @@ from talksplat.model.articulation import articulation_targets, teach_articulatio
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SpeechNet
 from talksplat.model.torso import TorsoLayer, torso_target
+from talksplat.speech.baseline import fit_lip_baseline
+from talksplat.speech.encoders import find_encoder
 
 
 def cloud_groups(
@@ -77,9 +80,16 @@ def network_group(
 
 
 def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) -> dict[str, float]:
-    """Teach a speech net the recorded lip shapes before it ever moves a Gaussian (ours); nothing for 0 steps."""
+    """Teach a speech net lip shapes before it ever moves a Gaussian (ours); nothing for 0 steps.
+
+    The shapes are not the recorded ones but what ridge regression tells of them from speech: with what speech does
+    not explain taken out, there is less for the net to learn by heart.
+    """
     if not steps:
         return {}
     tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
-    targets = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
-    return teach_articulation(net, dataset.features, targets, train, steps, seeded(seed, "speech"))
+    recorded = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
+    features, spectral = dataset.features.cpu().numpy(), find_encoder(dataset.encoder).spectral_channels
+    linear = fit_lip_baseline(features, recorded.numpy(), train.numpy(), spectral_channels=spectral)
+    told = torch.from_numpy(linear.predict(features, np.arange(len(recorded)))).float()
+    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"))

@@ -129,13 +129,13 @@ def _cost(config: TalkingGaussianConfig, layer: str, begin: int, end: int) -> fl
 
 
 def _density(config: TalkingGaussianConfig, layer: str, begin: int, end: int) -> tuple[DensifyPolicy, ...]:
-    """Density control of a branch between two of its steps (fact: opacity limit rises from 0.05 to 0.30)."""
+    """Density control of a branch between two of its steps (fact: the opacity limit rises)."""
     first = config.at(config.densify_from, layer)
     last = config.at(config.branch_until if layer == "face" else config.settled_from, layer)
     start, stop = max(0, first - begin), min(end, last) - begin
 
     def limit(k: int) -> float:
-        return 0.05 + 0.25 * k / last
+        return config.faintest + (config.faintest_end - config.faintest) * k / last
 
     moving = begin >= config.at(config.static_until, layer)
     policy = DensifyPolicy(

@@ -61,6 +61,10 @@ class TalkingGaussianConfig(MethodConfig):
     """Mean screen gradient above which a Gaussian of the face grows."""
     mouth_threshold: float = 0.0002
     """The same for the mouth."""
+    faintest: float = 0.05
+    """Fainter Gaussians are removed when a branch begins."""
+    faintest_end: float = 0.30
+    """The same when density control ends; between them it rises in a straight line."""
     max_points: int = 60_000
     """Most Gaussians of a layer."""
     ssim: float = 0.2
@@ -88,7 +92,7 @@ class TalkingGaussianConfig(MethodConfig):
     warm_speech_steps: int = 0
     """Steps in which the speech nets first learn the recorded lip shapes by themselves; ours."""
     speech_rate_factor: float = 1.0
-    """Rate of the speech nets against the other networks after a warm start."""
+    """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 
     def at(self, milestone: int, layer: str = "face") -> int:
         """A milestone at the pace of a branch."""
@@ -96,25 +100,28 @@ class TalkingGaussianConfig(MethodConfig):
 
 
 QUICK = TalkingGaussianConfig(
-    pace=18.0,
-    mouth_pace=2.5,
+    pace=12.0,
+    mouth_pace=3.75,
     start="carved",
     face_points=10_000,
     mouth_points=6_000,
     degree=1,
     harmonics_every=6_000,
+    static_until=4_800,
     hair_until=3_000,
     means_rate=1e-4,
     face_perceptual_from=30_000,
     densify_from=1_500,
     max_points=25_000,
     face_threshold=0.0002,
-    fuse_steps=18_750,
-    fuse_perceptual_from=6_250,
-    torso_static_steps=2_500,
-    torso_steps=15_000,
+    faintest=0.02,
+    faintest_end=0.08,
+    fuse_steps=8_400,
+    fuse_perceptual_from=2_400,
+    torso_static_steps=1_700,
+    torso_steps=10_000,
     attention_every=4,
     tiles=3,
     warm_speech_steps=500,
-    speech_rate_factor=0.1,
+    speech_rate_factor=0.0,
 )
