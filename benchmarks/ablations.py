@@ -21,6 +21,14 @@ ABLATIONS = {
         "without incremental sampling": ("sampling=none",),
         "without fusion": ("fuse_steps=0",),
     },
+    "gaussian-talker": {
+        "complete": (),
+        "structure alone follows speech": ("offsets=structure",),
+        "appearance alone follows speech": ("offsets=appearance",),
+        "without eye, viewpoint and null": ("tokens=speech",),
+        "one stage instead of two": ("static_steps=0",),
+        "all attributes decoded": ("decoded=all",),
+    },
     "gstalker": {
         "complete": (),
         "without perceptual loss": ("perceptual=0",),

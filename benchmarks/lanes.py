@@ -37,7 +37,7 @@ def rate(run: Run, stage: Stage, threads: int, seconds: float) -> float:
     while time.perf_counter() - began < seconds:
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds / 10:
-            lane.learn(frames[count % len(frames)])
+            lane.learn([frames[count % len(frames)]])
             count += 1
         rates.append(count / (time.perf_counter() - start))
     return statistics.median(rates)

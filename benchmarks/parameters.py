@@ -20,6 +20,18 @@ from talksplat.model.cloud import GaussianCloud
 
 PUBLISHED = {
     ("talking-gaussian", "face"): 73_805,
+    **{
+        (name, branch): value
+        for name, layers in (("gaussian-talker", 2), ("gaussian-talker-fast", 1))
+        for branch, value in {
+            "planes": 1_966_080,
+            "canonical": 98_104,
+            "speech": 30_720 + 2_149,
+            "tokens": 6_144 + 6_144 + 4_864 + 64,
+            "attention": 33_472 * layers,
+            "offset": 49_211,
+        }.items()
+    },
     ("talking-gaussian", "mouth"): 178_141 - 2_176,  # less the attention network that the original never uses
 }
 

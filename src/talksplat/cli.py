@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 SpeechName = Literal["embedding", "mel"]
-MethodName = Literal["gstalker", "talking-gaussian"]
+MethodName = Literal["gstalker", "talking-gaussian", "gaussian-talker", "gaussian-talker-fast"]
 Torso = Literal["own", "recorded"]
 Switch = FlagCreatePairsOff[bool]
 

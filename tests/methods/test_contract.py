@@ -53,7 +53,15 @@ TINY = {
         *("torso_static_steps=5000", "torso_steps=10000", "fuse_steps=10000", "harmonics_every=5000"),
         *("densify_from=45000", "densify_every=2", "means_rate=0.0002", "warm_speech_steps=30"),
     ),
+    "gaussian-talker": (
+        *("start=carved", "points=300", "torso_points=200", "max_points=500", "degree=1", "harmonics_every=20"),
+        *("static_steps=60", "steps=50", "frames=2", "joint_steps=5", "torso_static_steps=10", "torso_steps=10"),
+        *("densify_from=10", "densify_until=40", "densify_every=10", "gradient_threshold=0.0002"),
+        *("span=200", "grid_rate=0.005", "network_rate=0.001", "means_rate=0.0002", "warm_speech_steps=30"),
+        *("perceptual_view=whole", "dropout=0.1"),
+    ),
 }
+TINY["gaussian-talker-fast"] = (*TINY["gaussian-talker"], "decoded=all", "frames=1")
 QUIET = Reporter(quiet=True)
 METHOD_ROWS = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 

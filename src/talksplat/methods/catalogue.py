@@ -1,10 +1,15 @@
 """The methods there are."""
 
 from talksplat.errors import InputError
-from talksplat.methods import gstalker, talking_gaussian
+from talksplat.methods import gaussian_talker, gstalker, talking_gaussian
 from talksplat.methods.method import Method
 
-METHODS: tuple[Method, ...] = (gstalker.METHOD, talking_gaussian.METHOD)
+METHODS: tuple[Method, ...] = (
+    gstalker.METHOD,
+    talking_gaussian.METHOD,
+    gaussian_talker.METHOD,
+    gaussian_talker.FAST,
+)
 
 
 def find_method(name: str) -> Method:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from talksplat.camera import Camera
 from talksplat.dataset import PortraitDataset, seeded
-from talksplat.frame import HEAD_LABELS, UNITS, Condition, Frame
+from talksplat.frame import UNITS, Condition, Frame
 from talksplat.gaussians import RawGaussians
 from talksplat.methods.method import (
     DensifyPolicy,
@@ -24,14 +24,13 @@ from talksplat.methods.method import (
     Stage,
 )
 from talksplat.methods.seeding import carved_head, carved_torso, random_head, random_torso, surface_head, surface_torso
-from talksplat.methods.shared import cloud_groups, teach_lips, torso_groups, torso_losses, torso_networks
+from talksplat.methods.shared import cloud_groups, composed_head, teach_lips, torso_groups, torso_losses, torso_networks
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
-from talksplat.model.masks import is_any, picked
 from talksplat.model.patches import lip_square, perceptual_patch
 from talksplat.model.torso import MOTION_UNIT, TorsoLayer
 
@@ -262,19 +261,17 @@ def losses(
     assert isinstance(avatar, GSTalker)
     if stage.layers == ("torso",):
         return torso_losses(avatar.torso, frame, draw, stage, context, ssim=config.ssim, mask=config.mask)
-    head_mask = is_any(frame.labels, HEAD_LABELS)
     degree = min(config.head_degree, context.step // config.harmonics_every) if stage.name == "head-static" else None
     head = draw(avatar.head_layer(frame.condition, deformed=stage.deformed, degree=degree))
     behind = context.background
-    target = frame.image if stage.name == "joint" else picked(head_mask, frame.image, behind)
     if "torso" in stage.layers:
         torso = draw(avatar.torso.layer(frame.condition.head_pose, deformed=True))
         behind = torso.colors + (1 - torso.alpha) * behind
-    picture = head.colors + (1 - head.alpha) * behind
+    picture, target, head_mask = composed_head(head.colors, head.alpha, behind, frame, whole=stage.name == "joint")
     mask_weight = config.mask * (0.1 if stage.name == "joint" else 1.0)
     terms = {
         "color": l1_and_ssim(picture, target, 1.0, config.ssim),
-        "mask": mask_weight * (head.alpha[..., 0] - head_mask.float()).abs().mean(),
+        "mask": mask_weight * (head.alpha[..., 0] - head_mask).abs().mean(),
     }
     if stage.deformed:
         rows, columns = lip_square(frame.landmarks, frame.camera)

@@ -59,6 +59,8 @@ class Stage:
     """Steps of the stage's branch before it: schedules that run over several stages count from there."""
     eligible: Callable[[PortraitDataset], Eligible] | None = None
     """Which training frames a step may draw (incremental sampling); None for all."""
+    frames: int = 1
+    """Frames of a step: their gradients are averaged."""
     cost: float = 1.0
     """Time of a step against those of other stages, roughly: it divides the work between cores."""
 

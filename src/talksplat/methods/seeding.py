@@ -9,7 +9,7 @@ from torch import Tensor
 from talksplat.camera import Camera, euler_of_rotations, project
 from talksplat.dataset import PortraitDataset, seeded
 from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, TORSO_LABELS
-from talksplat.gaussians import RawGaussians, scattered_gaussians
+from talksplat.gaussians import SH_CONSTANT, RawGaussians, scattered_gaussians
 from talksplat.model.masks import is_any
 from talksplat.model.patches import OUTER_LIPS
 from talksplat.model.surface import colors_at, grid_stride, head_depth, pixel_grid, surface_gaussians, unproject
@@ -23,6 +23,8 @@ BEHIND_LIPS = 0.015
 """Middle of the box in which the inner mouth starts, behind the middle of the lips, metres."""
 MOUTH_BOX = (0.035, 0.025, 0.01)
 """Its half extents, metres."""
+VOLUME = 0.12
+"""Half edge of the cube that points behind the surface are drawn in, metres."""
 VIEWS = 12
 """Frames that silhouettes are read from."""
 
@@ -148,6 +150,20 @@ def surface_head(dataset: PortraitDataset, points: int, degree: int) -> RawGauss
     frames = _views(dataset)
     kept = _sightings(dataset, frames, places, HEAD_LABELS)[0] >= 0.9 * len(frames)
     return surface_gaussians(places[kept], colors[kept], spacing[kept], degree)
+
+
+def face_and_volume(dataset: PortraitDataset, points: int, degree: int, seed: int) -> RawGaussians:
+    """``points`` Gaussians: four fifths on the head's surface, the rest in the volume behind it.
+
+    It stands for the vertices of a fitted head model, which need not be had (GaussianTalker, Sec. 3.2).
+    """
+    surface = surface_head(dataset, round(0.8 * points), degree)
+    generator = seeded(seed, "seeds", "surface")
+    chosen = torch.randperm(len(surface.means), generator=generator)[: round(0.8 * points)].sort().values
+    volume = carved_head(dataset, points - len(chosen), VOLUME, degree, seed)
+    places = torch.cat([surface.means[chosen], volume.means])
+    colors = torch.cat([surface.harmonics[chosen, 0], volume.harmonics[:, 0]]) * SH_CONSTANT + 0.5
+    return scattered_gaussians(places, colors, degree)
 
 
 def surface_torso(dataset: PortraitDataset, points: int) -> RawGaussians:

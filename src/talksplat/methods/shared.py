@@ -2,15 +2,17 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from talksplat.dataset import PortraitDataset, seeded
-from talksplat.frame import Frame
+from talksplat.frame import HEAD_LABELS, Frame
 from talksplat.methods.method import Draw, LossContext, MethodConfig, ParameterGroup, Stage
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SpeechNet
+from talksplat.model.masks import is_any, picked
 from talksplat.model.torso import TorsoLayer, torso_target
 from talksplat.speech.baseline import fit_lip_baseline
 from talksplat.speech.encoders import find_encoder
@@ -68,6 +70,23 @@ def torso_losses(
     color = l1_and_ssim(picture, target, 1.0, ssim, counts)
     missed = ((drawn.alpha[..., 0] - alpha).abs() * counts).mean() / share
     return {"color": color, "mask": mask * missed}
+
+
+def composed_head(
+    colors: Float[Tensor, "H W 3"],
+    alpha: Float[Tensor, "H W 1"],
+    behind: Float[Tensor, "H W 3"],
+    frame: Frame,
+    *,
+    whole: bool,
+) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 3"], Float[Tensor, "H W"]]:
+    """A drawn head over what lies ``behind``, what it should look like, and the head's mask.
+
+    The target is the recorded picture, of the ``whole`` of it or of the head alone.
+    """
+    mask = is_any(frame.labels, HEAD_LABELS)
+    target = frame.image if whole else picked(mask, frame.image, behind)
+    return colors + (1 - alpha) * behind, target, mask.float()
 
 
 def network_group(

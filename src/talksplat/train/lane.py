@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -62,11 +63,12 @@ class Lane:
             self.begin()
         with self.run.reporter.bar(f"{self.run.method.title}: {stage.name}", stage.steps) as bar:
             bar.advance(self.step)
-            for frame in prefetched(self.run.dataset, self._draws(stage)):
+            examples = prefetched(self.run.dataset, self._draws(stage), ahead=2 + stage.frames)
+            while frames := [frame.to(self.run.background.device) for frame in islice(examples, stage.frames)]:
                 with turnstile:
                     self.gate.acquire()
                 try:
-                    terms = self.learn(frame.to(self.run.background.device))
+                    terms = self.learn(frames)
                 finally:
                     self.gate.release()
                 self._report(stage, terms, bar)
@@ -106,35 +108,46 @@ class Lane:
                     "this clip; those steps draw from all frames"
                 )
         seed = run.options.seed
-        return draws(run.dataset, seed, stage.name, self.step, stage.steps, resting=stage.deformed, eligible=eligible)
+        first, stop = self.step * stage.frames, stage.steps * stage.frames
+        return draws(run.dataset, seed, stage.name, first, stop, resting=stage.deformed, eligible=eligible)
 
-    def learn(self, frame: Frame) -> dict[str, Tensor]:
-        """One step of the stage that was begun: losses, gradients, Adam, density control. Returns the loss terms."""
+    def learn(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
+        """One step of the stage that was begun: losses, gradients, Adam, density control.
+
+        Gradients are the mean over ``frames``, drawn one after the other; returned are the last one's loss terms.
+        """
         assert self._optimizer is not None
         stage = self.stages[self.place]
         done = sum(s.cost * s.steps for s in self.stages[: self.place]) + stage.cost * self.step
         threads = self._threads(float(done))
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)  # of this Python thread alone
-        step, drawn = self.step, dict[str, Rendered]()
-        terms = self.run.losses(stage, step, frame, drawn)
-        total = torch.stack(list(terms.values())).sum()
-        if not bool(total.isfinite()):
-            raise TrainingDiverged(
-                f"the loss of stage {stage.name}, step {step}, is {total.item()}; terms: "
-                + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items()),
-                hint=f"the last checkpoint is kept in `{self.run.folder.folder}`; try another --seed or lower rates",
-            )
-        total.backward()
-        for policy in stage.densify:
-            gradient = drawn[policy.cloud].screen_means.grad
-            if gradient is not None and step < policy.stop:
-                self._statistics[policy.cloud].add(gradient, frame.camera.height, frame.camera.width)
+        step, terms = self.step, dict[str, Tensor]()
+        for frame in frames:
+            terms = self._backward(stage, frame, 1 / len(frames))
         self._optimizer.step(step)
         for policy in stage.densify:
             if policy.start <= step < policy.stop and (step + 1) % policy.every == 0:
                 self._densify(stage, policy)
         self.step += 1
+        return terms
+
+    def _backward(self, stage: Stage, frame: Frame, share: float) -> dict[str, Tensor]:
+        """Losses of one frame, and ``share`` of their gradients."""
+        drawn = dict[str, Rendered]()
+        terms = self.run.losses(stage, self.step, frame, drawn)
+        total = torch.stack(list(terms.values())).sum()
+        if not bool(total.isfinite()):
+            raise TrainingDiverged(
+                f"the loss of stage {stage.name}, step {self.step}, is {total.item()}; terms: "
+                + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items()),
+                hint=f"the last checkpoint is kept in `{self.run.folder.folder}`; try another --seed or lower rates",
+            )
+        (total * share if share < 1 else total).backward()
+        for policy in stage.densify:
+            gradient = drawn[policy.cloud].screen_means.grad
+            if gradient is not None and self.step < policy.stop:
+                self._statistics[policy.cloud].add(gradient, frame.camera.height, frame.camera.width)
         return terms
 
     def _densify(self, stage: Stage, policy: DensifyPolicy) -> None:

@@ -1,0 +1,60 @@
+"""Features of a point as the product of three planes at two resolutions (GaussianTalker, Sec. 3.2).
+
+Unlike the hash grids of :mod:`talksplat.model.fields`, a resolution's three samples are multiplied, after K-Planes,
+and every cell holds many channels. The planes lie in one table of rows, so that a batch of points is one weighted sum
+of gathered rows: on a CPU that is several times faster than ``grid_sample``, which walks the channels apart.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PLANES = ((0, 1), (0, 2), (1, 2))
+"""Axes of the planes xy, xz and yz."""
+
+
+class PlaneField(nn.Module):
+    """``channels`` numbers a resolution for every point of a box; points outside take the border's value."""
+
+    def __init__(
+        self, low: Float[Tensor, "3"], high: Float[Tensor, "3"], resolutions: tuple[int, ...], channels: int
+    ) -> None:
+        """Planes over the box from ``low`` to ``high`` (metres), started in U(0.1, 0.5) (fact sheet A3)."""
+        super().__init__()
+        self.low: Tensor
+        self.high: Tensor
+        self.register_buffer("low", low.clone())
+        self.register_buffer("high", high.clone())
+        self.resolutions, self.channels = resolutions, channels
+        rows = len(PLANES) * sum(edge * edge for edge in resolutions)
+        self.table = nn.Parameter(torch.empty(rows, channels).uniform_(0.1, 0.5))
+
+    @property
+    def width(self) -> int:
+        """Numbers a point."""
+        return self.channels * len(self.resolutions)
+
+    def forward(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N width"]:
+        """Features of ``points`` (metres). Differentiable in the planes and in the points."""
+        place = ((points - self.low) / (self.high - self.low).clamp_min(1e-9)).clamp(0, 1)
+        rows, weights, first = [], [], 0
+        for edge in self.resolutions:
+            for plane in PLANES:
+                corners, shares = _corners(place[:, list(plane)], edge)
+                rows.append(corners + first)
+                weights.append(shares)
+                first += edge * edge
+        samples = F.embedding_bag(torch.cat(rows), self.table, per_sample_weights=torch.cat(weights), mode="sum")
+        samples = samples.reshape(len(self.resolutions), len(PLANES), len(points), self.channels)
+        return torch.cat(list(samples[:, 0] * samples[:, 1] * samples[:, 2]), 1)
+
+
+def _corners(place: Float[Tensor, "N 2"], edge: int) -> tuple[Int[Tensor, "N 4"], Float[Tensor, "N 4"]]:
+    """The four cells around each place of the unit square and their bilinear weights; corners lie on the border."""
+    at = place * (edge - 1)
+    cell = at.detach().floor().clamp_max(edge - 2)
+    x, y = (at - cell).unbind(1)
+    base = (cell[:, 1] * edge + cell[:, 0]).long()
+    rows = base[:, None] + torch.tensor([0, 1, edge, edge + 1], device=base.device)
+    return rows, torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], 1)
