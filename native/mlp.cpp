@@ -1,5 +1,5 @@
-// A bias-free network of two hidden layers with ReLU over many points, forward and backward in one pass (lanes =
-// channels). A vector that all points share (the condition's product with the first layer) is added before the first
+// A bias-free network of two hidden layers (or, without the second, one) with ReLU over many points, forward and
+// backward in one pass (lanes = channels). A vector that all points share (the condition's product with the first layer) is added before the first
 // ReLU. Blocks of points go through all layers while they are in the nearest cache; the backward pass computes the
 // hidden values again, which is cheaper than fetching them. Gradients of weights are summed by thread and then in the
 // threads' order: they repeat bit for bit with the same number of threads.
@@ -114,6 +114,7 @@ void multiply(Rows left, int rows, int inner, const float* right, int right_step
 struct Shape {
   int64_t points;
   int features, hidden, out;
+  bool deep;  // Whether there is a second hidden layer.
   int wide_features() const { return padded(features); }
   int wide_hidden() const { return padded(hidden); }
   int wide_out() const { return padded(out); }
@@ -185,6 +186,8 @@ class Worker {
     slope_first_ = take(hidden), slope_second_ = take(hidden);
     input_ = take(std::max(features, hidden)), spare_ = take(std::max(features, hidden));
     output_ = take(out);
+    top_ = shape.deep ? hidden_second_ : hidden_first_;
+    top_slope_ = shape.deep ? slope_second_ : slope_first_;
   }
 
   // A block's rows as they lie, or a padded copy for the last block: whole vectors are loaded from every row, and what
@@ -209,16 +212,16 @@ class Worker {
       multiply<Finish::relu>(input, BLOCK, shape_.features, weights_.first_t.data(), hidden, hidden_first_, hidden,
                              hidden, weights_.shared.data());
     }
-    multiply<Finish::relu>({hidden_first_, hidden, 1}, BLOCK, shape_.hidden, weights_.second_t.data(), hidden,
-                           hidden_second_, hidden, hidden);
+    if (shape_.deep)
+      multiply<Finish::relu>({hidden_first_, hidden, 1}, BLOCK, shape_.hidden, weights_.second_t.data(), hidden,
+                             hidden_second_, hidden, hidden);
     return input;
   }
 
   void forward(const float* features, const float* products, int64_t start, int count, float* result) {
     const int hidden = shape_.wide_hidden(), out = shape_.wide_out();
     hide(features, products, start, count);
-    multiply<Finish::store>({hidden_second_, hidden, 1}, BLOCK, shape_.hidden, weights_.third_t.data(), out, output_,
-                            out, out);
+    multiply<Finish::store>({top_, hidden, 1}, BLOCK, shape_.hidden, weights_.third_t.data(), out, output_, out, out);
     copy_out(output_, out, shape_.out, count, result + start * shape_.out);
   }
 
@@ -232,13 +235,15 @@ class Worker {
     float* by_second = by_first + shape_.hidden * wide;
     float* by_third = by_second + shape_.hidden * hidden;
     float* by_shared = by_third + shape_.out * hidden;
-    multiply<Finish::gate>({output_, out, 1}, BLOCK, shape_.out, weights_.third.data(), hidden, slope_second_, hidden,
-                           hidden, hidden_second_);
-    multiply<Finish::add>({output_, 1, out}, shape_.out, BLOCK, hidden_second_, hidden, by_third, hidden, hidden);
-    multiply<Finish::gate>({slope_second_, hidden, 1}, BLOCK, shape_.hidden, weights_.second.data(), hidden,
-                           slope_first_, hidden, hidden, hidden_first_);
-    multiply<Finish::add>({slope_second_, 1, hidden}, shape_.hidden, BLOCK, hidden_first_, hidden, by_second, hidden,
-                          hidden);
+    multiply<Finish::gate>({output_, out, 1}, BLOCK, shape_.out, weights_.third.data(), hidden, top_slope_, hidden,
+                           hidden, top_);
+    multiply<Finish::add>({output_, 1, out}, shape_.out, BLOCK, top_, hidden, by_third, hidden, hidden);
+    if (shape_.deep) {
+      multiply<Finish::gate>({slope_second_, hidden, 1}, BLOCK, shape_.hidden, weights_.second.data(), hidden,
+                             slope_first_, hidden, hidden, hidden_first_);
+      multiply<Finish::add>({slope_second_, 1, hidden}, shape_.hidden, BLOCK, hidden_first_, hidden, by_second, hidden,
+                            hidden);
+    }
     multiply<Finish::add>({slope_first_, 1, hidden}, shape_.hidden, BLOCK, input.at, input.row_step, by_first,
                           wide, wide);
     for (int at = 0; at < hidden; at += LANES) {
@@ -256,6 +261,7 @@ class Worker {
   const Shape shape_;
   const Weights& weights_;
   float *hidden_first_, *hidden_second_, *slope_first_, *slope_second_, *input_, *spare_, *output_;
+  float *top_, *top_slope_;  // Of the last hidden layer.
 };
 
 // Calls `work(worker, start, count)` for the blocks of this thread's share of the points.
@@ -276,12 +282,12 @@ void add_rows(const float* from, int step, int rows, int columns, float* to) {
 }  // namespace talksplat
 
 // result (points x out) = third relu(second relu(first features + shared)). With `products` (points x hidden) these
-// take the place of first features; then features and first are null.
+// take the place of first features; then features and first are null. Without `second` there is one hidden layer.
 TALKSPLAT_EXPORT void ts_mlp_forward(int64_t points, int features_wide, int hidden, int out, const float* features,
                                      const float* products, const float* first, const float* shared,
                                      const float* second, const float* third, float* result) {
   using namespace talksplat;
-  const Shape shape{points, features_wide, hidden, out};
+  const Shape shape{points, features_wide, hidden, out, second != nullptr};
   const Weights weights(shape, products ? nullptr : first, shared, second, third, false);
 #pragma omp parallel
   {
@@ -300,7 +306,7 @@ TALKSPLAT_EXPORT void ts_mlp_backward(int64_t points, int features_wide, int hid
                                       const float* result_gradient, float* feature_gradient, float* first_gradient,
                                       float* shared_gradient, float* second_gradient, float* third_gradient) {
   using namespace talksplat;
-  const Shape shape{points, features_wide, hidden, out};
+  const Shape shape{points, features_wide, hidden, out, second != nullptr};
   const Weights weights(shape, first, shared, second, third, true);
   const int wide = shape.wide_features(), wide_hidden = shape.wide_hidden();
   const size_t by_first = size_t(hidden) * wide, by_second = size_t(hidden) * wide_hidden;
@@ -316,13 +322,13 @@ TALKSPLAT_EXPORT void ts_mlp_backward(int64_t points, int features_wide, int hid
     });
   }
   std::fill_n(first_gradient, size_t(hidden) * features_wide, 0.0f);
-  std::fill_n(second_gradient, size_t(hidden) * hidden, 0.0f);
+  if (second) std::fill_n(second_gradient, size_t(hidden) * hidden, 0.0f);
   std::fill_n(third_gradient, size_t(out) * hidden, 0.0f);
   std::fill_n(shared_gradient, hidden, 0.0f);
   for (size_t start = 0; start < sums.size(); start += size) {
     const float* from = sums.data() + start;
     add_rows(from, wide, hidden, features_wide, first_gradient);
-    add_rows(from + by_first, wide_hidden, hidden, hidden, second_gradient);
+    if (second) add_rows(from + by_first, wide_hidden, hidden, hidden, second_gradient);
     add_rows(from + by_first + by_second, wide_hidden, out, hidden, third_gradient);
     add_rows(from + by_first + by_second + by_third, wide_hidden, 1, hidden, shared_gradient);
   }

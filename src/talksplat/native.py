@@ -284,12 +284,34 @@ def _triplane_arguments(points: Any, tables: Any, levels: tuple[Any, ...]) -> li
     return [address(points), count, address(tables), len(levels[0]), entries, *map(address, levels)]
 
 
+# --- Products of planes (native/planes.cpp) ---
+
+
+def planes_forward(places: Any, table: Any, edges: Any, features: Any) -> None:
+    """Fill ``features`` (N, R C) from places in [0, 1] (N, 3) and the table's rows (rows, C), all float32.
+
+    ``edges`` (R, int32): cells a side of each resolution. C is a multiple of 16.
+    """
+    library().ts_planes_forward(*_planes_arguments(places, table, edges), address(features))
+
+
+def planes_backward(places: Any, table: Any, edges: Any, slopes: Any, by_table: Any, by_places: Any) -> None:
+    """Overwrite ``by_table`` and ``by_places``, unless None, with their gradients for ``slopes`` (N, R C)."""
+    library().ts_planes_backward(*_planes_arguments(places, table, edges), *map(address, (slopes, by_table, by_places)))
+
+
+def _planes_arguments(places: Any, table: Any, edges: Any) -> list[Any]:
+    count = ctypes.c_int64(len(places))
+    return [address(places), count, address(table), len(edges), address(edges), int(table.shape[1])]
+
+
 # --- The network over points (native/mlp.cpp) ---
 
 
 def mlp_forward(features: Any, products: Any, weights: tuple[Any, ...], result: Any) -> None:
     """Fill ``result`` (N, out); ``weights``: first (H, F), shared vector (H), second (H, H), third (out, H), float32.
 
+    Where the second is None there is one hidden layer.
     Either ``features`` (N, F) or ``products`` (N, H), the first layer's products with them, is None.
     """
     hidden, width = weights[0].shape

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from talksplat.model.decoder import two_layers
 from talksplat.model.gaussian_talker import CanonicalDecoder, widths
 from talksplat.model.planes import PLANES, PlaneField
 from talksplat.model.token_attention import OffsetHeads, TokenAttention, TokenNets, eye_code
@@ -84,6 +85,22 @@ def test_planes_are_bilinear_samples_multiplied_and_held_at_the_border() -> None
         assert torch.allclose(one, other, atol=1e-5)  # embedding_bag's slopes are of single precision
 
 
+def test_native_planes_equal_their_specification() -> None:
+    torch.manual_seed(4)
+    low, high = torch.tensor([-0.1, -0.2, 0.0]), torch.tensor([0.1, 0.1, 0.2])
+    field = PlaneField(low, high, (6, 9), 32)  # native: 32-bit, many channels
+    points = (torch.rand(203, 3) * 1.2 - 0.1) * (high - low) + low
+    points = torch.cat([points, low[None], high[None]]).requires_grad_()
+    place = ((points - low) / (high - low)).clamp(0, 1)
+    found, expected = field(points), field.plain(place)
+    assert torch.allclose(found, expected, atol=1e-6)
+    slopes = torch.randn_like(found)
+    ours = torch.autograd.grad((found * slopes).sum(), (points, field.table))
+    theirs = torch.autograd.grad((expected * slopes).sum(), (points, field.table))
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max()))
+
+
 def test_numbers_of_parameters_are_the_published_ones() -> None:
     assert count(PlaneField(-torch.ones(3), torch.ones(3), (64, 128), 32)) == 1_966_080
     outs = widths(3)
@@ -93,6 +110,22 @@ def test_numbers_of_parameters_are_the_published_ones() -> None:
     assert count(tokens) == 6_144 * 2 + 4_864 + 64
     assert count(TokenAttention()) == 33_472
     assert count(OffsetHeads(outs)) == 49_211
+
+
+def test_two_layers_are_the_same_network_natively_and_in_double_precision() -> None:
+    torch.manual_seed(3)
+    found = []
+    inputs = [torch.randn(*shape) for shape in ((101, 64), (128, 64), (128,), (12, 128), (12,))]
+    slopes = torch.randn(101, 12)
+    for dtype in (torch.float32, torch.float64):
+        leaves = [value.to(dtype, copy=True).requires_grad_() for value in inputs]
+        out = two_layers(*leaves)
+        (out * slopes.to(dtype)).sum().backward()
+        found.append((out, *(leaf.grad for leaf in leaves)))
+    for one, other in zip(*found, strict=True):
+        assert one is not None
+        assert other is not None
+        assert torch.allclose(one.double(), other, rtol=1e-4, atol=2e-4 * float(other.detach().abs().max()))
 
 
 def test_offset_heads_answer_alone_as_together() -> None:

@@ -66,6 +66,19 @@ class PointDecoder(nn.Module):
         return torch.relu(torch.relu(first) @ self.second.T) @ self.last.T
 
 
+def two_layers(
+    points: Float[Tensor, "N inputs"],
+    first: Float[Tensor, "hidden inputs"],
+    bias: Float[Tensor, " hidden"],
+    last: Float[Tensor, "out hidden"],
+    last_bias: Float[Tensor, " out"],
+) -> Float[Tensor, "N out"]:
+    """last relu(first x + bias) + last_bias for every point. Differentiable in everything."""
+    if _is_native(points, first, bias, last, last_bias):
+        return _Decoder.apply(points, first, bias, None, last) + last_bias
+    return torch.relu(points @ first.T + bias) @ last.T + last_bias
+
+
 def _uniform(rows: int, columns: int, fan_in: int) -> Tensor:
     """torch.nn.Linear's start."""
     return torch.empty(rows, columns).uniform_(-1, 1) / fan_in**0.5
@@ -75,15 +88,15 @@ def _is_native(*tensors: Tensor) -> bool:
     return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
 
 
-def _contiguous(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(t.contiguous() for t in tensors)
+def _contiguous(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(t if t is None else t.contiguous() for t in tensors)
 
 
 class _Decoder(torch.autograd.Function):
     """The native network; its backward pass computes the hidden values again instead of keeping them."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, features: Tensor, *weights: Any) -> Tensor:
         features, weights = features.contiguous(), _contiguous(weights)
         result = features.new_empty(len(features), len(weights[-1]))
         native.mlp_forward(features, None, weights, result)
@@ -94,6 +107,6 @@ class _Decoder(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:
         features, *weights = ctx.saved_tensors
         by_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
-        by_weights = tuple(torch.empty_like(w) for w in weights)
+        by_weights = tuple(w if w is None else torch.empty_like(w) for w in weights)
         native.mlp_backward(features, tuple(weights), slopes[0].contiguous(), by_features, by_weights)
         return by_features, *by_weights

@@ -10,9 +10,9 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from talksplat.model.conditioning import SPEECH_CODE
+from talksplat.model.decoder import two_layers
 
 WIDTH = 64
 """Width of tokens and of the points' features."""
@@ -79,8 +79,14 @@ class TokenAttention(nn.Module):
         shares = scores.softmax(-1)
         heard = shares.flatten(1) @ answers + self.answer.bias
         points = self.first_norm(points + self._dropped(heard, generator))
-        inner = self._dropped(torch.relu(self.spread(points)), generator)
-        return self.last_norm(points + self._dropped(self.gather(inner), generator)), shares
+        return self.last_norm(points + self._dropped(self._network(points, generator), generator)), shares
+
+    def _network(self, points: Float[Tensor, "N width"], generator: torch.Generator | None) -> Tensor:
+        """The network on each point, with dropout inside."""
+        if generator is None or not self.dropout:
+            weights = (self.spread.weight, self.spread.bias, self.gather.weight, self.gather.bias)
+            return two_layers(points, *weights)
+        return self.gather(self._dropped(torch.relu(self.spread(points)), generator))
 
     def folded(
         self, tokens: Float[Tensor, "T width"]
@@ -126,17 +132,13 @@ class OffsetHeads(nn.Module):
 
     def forward(self, points: Float[Tensor, "N width"], wanted: tuple[str, ...]) -> dict[str, Tensor]:
         """Offsets of the attributes ``wanted``, "N out" each."""
-        places = [name for name in self.outs if name in wanted]
-        if not places:
-            return {}
-        at = torch.cat([self._rows(name) for name in places]) if len(places) < len(self.outs) else slice(None)
-        hidden = torch.relu(F.linear(torch.relu(points), self.first.weight[at], self.first.bias[at]))
-        parts = hidden.unflatten(1, (len(places), self.hidden)).unbind(1)
-        return {name: self.last[name](part) for name, part in zip(places, parts, strict=True)}
-
-    def _rows(self, name: str) -> Tensor:
-        begin = list(self.outs).index(name) * self.hidden
-        return torch.arange(begin, begin + self.hidden, device=self.first.weight.device)
+        shown, found = torch.relu(points), {}
+        for place, name in enumerate(self.outs):
+            if name in wanted:
+                rows, last = slice(place * self.hidden, (place + 1) * self.hidden), self.last[name]
+                assert isinstance(last, nn.Linear)
+                found[name] = two_layers(shown, self.first.weight[rows], self.first.bias[rows], last.weight, last.bias)
+        return found
 
 
 def _mlp(width: int, out: int) -> nn.Sequential:
