@@ -10,14 +10,14 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from talksplat.clock import FRAME_RATE, SAMPLES_PER_FRAME
 from talksplat.errors import PortraitError
 from talksplat.frame import MOUTH_LABELS, Condition, Frame
 from talksplat.portrait import Portrait
 from talksplat.speech.silence import rest_features, silence_gate
-from talksplat.speech.windows import windows_of
+from talksplat.speech.windows import WINDOW_STEPS, WINDOWS, windows_of
 
 SHORTEST_TEST = 2 * FRAME_RATE
 """Frames of the shortest test part: two seconds, unless that is more than a third of the clip."""
@@ -82,6 +82,11 @@ class PortraitDataset:
         """Width of the speech features."""
         return self.features.shape[1]
 
+    @property
+    def rest_windows(self) -> Float[torch.Tensor, "8 channels 16"]:
+        """The windows of a frame in the midst of the rest state."""
+        return self.rest_speech[None, :, None].expand(WINDOWS, -1, WINDOW_STEPS)
+
     @cached_property
     def mouth_pixels(self) -> list[int]:
         """Pixels of the inner mouth, teeth included, in every training frame."""
@@ -102,7 +107,7 @@ class PortraitDataset:
         """Everything known of frame ``index``; ``resting`` puts the rest state's speech in place of its own."""
         condition = self.condition(index)
         if resting:
-            condition = condition.replace(speech=self.rest_speech[None, :, None].expand_as(condition.speech))
+            condition = condition.replace(speech=self.rest_windows)
         return Frame(
             index=index,
             image=torch.from_numpy(self.portrait.image(index)).float().div_(255),
