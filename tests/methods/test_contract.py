@@ -61,7 +61,7 @@ TINY = {
         *("perceptual_view=whole", "dropout=0.1"),
     ),
 }
-TINY["gaussian-talker-fast"] = (*TINY["gaussian-talker"], "decoded=all", "frames=1")
+TINY["gaussian-talker-fast"] = (*TINY["gaussian-talker"], "frames=1", "steps=80", "dropout=0")
 QUIET = Reporter(quiet=True)
 METHOD_ROWS = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 
