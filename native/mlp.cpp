@@ -1,8 +1,8 @@
 // A bias-free network of two hidden layers (or, without the second, one) with ReLU over many points, forward and
-// backward in one pass (lanes = channels). A vector that all points share (the condition's product with the first layer) is added before the first
-// ReLU. Blocks of points go through all layers while they are in the nearest cache; the backward pass computes the
-// hidden values again, which is cheaper than fetching them. Gradients of weights are summed by thread and then in the
-// threads' order: they repeat bit for bit with the same number of threads.
+// backward in one pass (lanes = channels). A vector that all points share (the condition's product with the first
+// layer) is added before the first ReLU. Blocks of points go through all layers while they are in the nearest cache;
+// the backward pass computes the hidden values again, which is cheaper than fetching them. Gradients of weights are
+// summed by thread and then in the threads' order: they repeat bit for bit with the same number of threads.
 #include <omp.h>
 
 #include <algorithm>

@@ -17,18 +17,21 @@ from talksplat.gaussians import RawGaussians
 from talksplat.methods.method import DensifyPolicy, Draw, LossContext, Method, MethodConfig, ParameterGroup, Stage
 from talksplat.methods.seeding import carved_head, carved_torso, face_and_volume, random_torso
 from talksplat.methods.shared import (
+    behind_the_head,
     cloud_groups,
     composed_head,
+    lips_loss,
     network_group,
     teach_lips,
     torso_groups,
     torso_losses,
     torso_networks,
+    wanted_stages,
 )
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.gaussian_talker import APPEARANCE, STRUCTURE, GaussianTalker
-from talksplat.model.patches import lip_square, perceptual_patch
+from talksplat.model.patches import perceptual_patch
 from talksplat.model.token_attention import TOKENS
 
 CUBE = 0.15
@@ -201,7 +204,7 @@ def stages(config: GaussianTalkerConfig) -> tuple[Stage, ...]:
         Stage("torso", config.torso_steps, ("torso",), True, cost=0.7),
         Stage("joint", config.joint_steps, ("head", "torso") if config.torso == "own" else ("head",), True, cost=2.5),
     )
-    return tuple(stage for stage in table if stage.steps and (config.torso == "own" or stage.layers == ("head",)))
+    return wanted_stages(config, table)
 
 
 def _density(config: GaussianTalkerConfig) -> tuple[DensifyPolicy, ...]:
@@ -274,17 +277,14 @@ def losses(
     assert isinstance(avatar, GaussianTalker)
     if stage.layers == ("torso",):
         return torso_losses(avatar.torso, frame, draw, stage, context, ssim=config.ssim, mask=config.mask)
-    joint, behind = stage.name == "joint", context.background
+    joint = stage.name == "joint"
     head = draw(_head(config, avatar, frame, stage, context))
-    if "torso" in stage.layers:
-        torso = draw(avatar.torso.layer(frame.condition.head_pose, deformed=True))
-        behind = torso.colors + (1 - torso.alpha) * behind
+    behind = behind_the_head(avatar.torso, frame, draw, stage, context.background)
     picture, target, mask = composed_head(head.colors, head.alpha, behind, frame, whole=joint)
-    rows, columns = lip_square(frame.landmarks, frame.camera)
     terms = {
         "color": l1_and_ssim(picture, target, config.l1, config.ssim),
         "mask": config.mask * (0.1 if joint else 1.0) * (head.alpha[..., 0] - mask).abs().mean(),
-        "lips": config.lips * (picture[rows, columns] - target[rows, columns]).abs().mean(),
+        "lips": config.lips * lips_loss(picture, target, frame),
     }
     if context.perceptual is not None and context.step % config.perceptual_every == 0:
         if config.perceptual_view == "patch":

@@ -24,14 +24,24 @@ from talksplat.methods.method import (
     Stage,
 )
 from talksplat.methods.seeding import carved_head, carved_torso, random_head, random_torso, surface_head, surface_torso
-from talksplat.methods.shared import cloud_groups, composed_head, teach_lips, torso_groups, torso_losses, torso_networks
+from talksplat.methods.shared import (
+    behind_the_head,
+    cloud_groups,
+    composed_head,
+    lips_loss,
+    teach_lips,
+    torso_groups,
+    torso_losses,
+    torso_networks,
+    wanted_stages,
+)
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
-from talksplat.model.patches import lip_square, perceptual_patch
+from talksplat.model.patches import perceptual_patch
 from talksplat.model.torso import MOTION_UNIT, TorsoLayer
 
 EYE = UNITS.index("eye_opening")
@@ -93,7 +103,7 @@ class GSTalkerConfig(MethodConfig):
     lips: float = 0.4
     """Weight of L1 on the lips square (lambda 3)."""
     warm_speech_steps: int = 0
-    """Steps in which the speech net first learns the recorded lip shapes by themselves; ours."""
+    """Steps in which the speech net first learns lip shapes by themselves; ours."""
     speech_rate_factor: float = 1.0
     """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 
@@ -192,7 +202,7 @@ def seeds(config: GSTalkerConfig, dataset: PortraitDataset, seed: int) -> dict[s
 
 
 def warm_start(config: GSTalkerConfig, avatar: Avatar, dataset: PortraitDataset, seed: int) -> dict[str, float]:
-    """Teach the speech net the recorded lip shapes before it ever moves a Gaussian (ours)."""
+    """Teach the speech net lip shapes before it ever moves a Gaussian (ours)."""
     assert isinstance(avatar, GSTalker)
     avatar.torso.learn_range(dataset.portrait.tracks.head_to_camera[torch.tensor(dataset.train_frames)])
     return teach_lips(avatar.speech_net, dataset, config.warm_speech_steps, seed)
@@ -220,7 +230,7 @@ def stages(config: GSTalkerConfig) -> tuple[Stage, ...]:
         Stage("torso", config.torso_steps, ("torso",), True, densify("torso", 0, min(end, config.torso_steps // 2))),
         Stage("joint", config.joint_steps, ("head", "torso") if config.torso == "own" else ("head",), True),
     )
-    return tuple(stage for stage in table if stage.steps and (config.torso == "own" or stage.layers == ("head",)))
+    return wanted_stages(config, table)
 
 
 def groups(config: GSTalkerConfig, avatar: Avatar, stage: Stage) -> list[ParameterGroup]:
@@ -241,7 +251,7 @@ def groups(config: GSTalkerConfig, avatar: Avatar, stage: Stage) -> list[Paramet
 
 
 def _head_networks(config: GSTalkerConfig, avatar: GSTalker, damp: float) -> list[ParameterGroup]:
-    """Grid at one rate, networks at another; a warm-started speech net goes on gently."""
+    """Grid at one rate, networks at another, a warm-started speech net at its share of that."""
     end = config.network_rate_end_factor
     rates = {
         "field": config.grid_rate,
@@ -263,10 +273,7 @@ def losses(
         return torso_losses(avatar.torso, frame, draw, stage, context, ssim=config.ssim, mask=config.mask)
     degree = min(config.head_degree, context.step // config.harmonics_every) if stage.name == "head-static" else None
     head = draw(avatar.head_layer(frame.condition, deformed=stage.deformed, degree=degree))
-    behind = context.background
-    if "torso" in stage.layers:
-        torso = draw(avatar.torso.layer(frame.condition.head_pose, deformed=True))
-        behind = torso.colors + (1 - torso.alpha) * behind
+    behind = behind_the_head(avatar.torso, frame, draw, stage, context.background)
     picture, target, head_mask = composed_head(head.colors, head.alpha, behind, frame, whole=stage.name == "joint")
     mask_weight = config.mask * (0.1 if stage.name == "joint" else 1.0)
     terms = {
@@ -274,8 +281,7 @@ def losses(
         "mask": mask_weight * (head.alpha[..., 0] - head_mask).abs().mean(),
     }
     if stage.deformed:
-        rows, columns = lip_square(frame.landmarks, frame.camera)
-        terms["lips"] = config.lips * (picture[rows, columns] - target[rows, columns]).abs().mean()
+        terms["lips"] = config.lips * lips_loss(picture, target, frame)
         begin = 0 if stage.name == "joint" else config.perceptual_from * stage.steps
         due = context.step >= begin and context.step % config.perceptual_every == 0
         if context.perceptual is not None and due:

@@ -13,6 +13,7 @@ from talksplat.model.articulation import articulation_targets, teach_articulatio
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SpeechNet
 from talksplat.model.masks import is_any, picked
+from talksplat.model.patches import lip_square
 from talksplat.model.torso import TorsoLayer, torso_target
 from talksplat.speech.baseline import fit_lip_baseline
 from talksplat.speech.encoders import find_encoder
@@ -70,6 +71,27 @@ def torso_losses(
     color = l1_and_ssim(picture, target, 1.0, ssim, counts)
     missed = ((drawn.alpha[..., 0] - alpha).abs() * counts).mean() / share
     return {"color": color, "mask": mask * missed}
+
+
+def wanted_stages(config: MethodConfig, table: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages of ``table`` that take any steps; none of the torso's where the recorded one takes its place."""
+    return tuple(stage for stage in table if stage.steps and (config.torso == "own" or "torso" not in stage.layers))
+
+
+def behind_the_head(
+    torso: TorsoLayer, frame: Frame, draw: Draw, stage: Stage, background: Float[Tensor, "H W 3"]
+) -> Float[Tensor, "H W 3"]:
+    """What a stage draws the head over: the background, under the torso layer where the stage trains that too."""
+    if "torso" not in stage.layers:
+        return background
+    drawn = draw(torso.layer(frame.condition.head_pose, deformed=True))
+    return drawn.colors + (1 - drawn.alpha) * background
+
+
+def lips_loss(picture: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"], frame: Frame) -> Float[Tensor, ""]:
+    """L1 on the lips square."""
+    rows, columns = lip_square(frame.landmarks, frame.camera)
+    return (picture[rows, columns] - target[rows, columns]).abs().mean()
 
 
 def composed_head(

@@ -54,7 +54,7 @@ def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) ->
 
 
 def warm_start(config: TalkingGaussianConfig, avatar: Avatar, dataset: PortraitDataset, seed: int) -> dict[str, float]:
-    """Teach both speech nets the recorded lip shapes before they ever move a Gaussian (ours)."""
+    """Teach both speech nets lip shapes before they ever move a Gaussian (ours)."""
     assert isinstance(avatar, TalkingGaussian)
     avatar.torso.learn_range(dataset.portrait.tracks.head_to_camera[torch.tensor(dataset.train_frames)])
     figures = teach_lips(avatar.face_speech, dataset, config.warm_speech_steps, seed)

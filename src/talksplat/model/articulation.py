@@ -1,8 +1,8 @@
 """What the lips do, as numbers; and a warm start that teaches a speech net lips before pixels.
 
 End to end, a speech net learns lips through thousands of noisy picture gradients and, from seconds of footage,
-memorises its training frames. The recorded lip shapes are known, so they can teach it directly, with the noise and
-dropout that small data need. The readout is thrown away: what stays is a code that generalises.
+memorises its training frames. The lip shapes that go with each frame are known, so they can teach it directly, with
+the noise and dropout that small data need. The readout is thrown away: what stays is a code that generalises.
 """
 
 import math

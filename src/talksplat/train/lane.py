@@ -108,8 +108,10 @@ class Lane:
                     "this clip; those steps draw from all frames"
                 )
         seed = run.options.seed
-        first, stop = self.step * stage.frames, stage.steps * stage.frames
-        return draws(run.dataset, seed, stage.name, first, stop, resting=stage.deformed, eligible=eligible)
+        count = stage.frames
+        by_draw = (lambda draw: eligible(draw // count)) if eligible else None
+        first, stop = self.step * count, stage.steps * count
+        return draws(run.dataset, seed, stage.name, first, stop, resting=stage.deformed, eligible=by_draw)
 
     def learn(self, frames: Sequence[Frame]) -> dict[str, Tensor]:
         """One step of the stage that was begun: losses, gradients, Adam, density control.
@@ -143,11 +145,11 @@ class Lane:
                 + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items()),
                 hint=f"the last checkpoint is kept in `{self.run.folder.folder}`; try another --seed or lower rates",
             )
-        (total * share if share < 1 else total).backward()
-        for policy in stage.densify:
-            gradient = drawn[policy.cloud].screen_means.grad
-            if gradient is not None and self.step < policy.stop:
-                self._statistics[policy.cloud].add(gradient, frame.camera.height, frame.camera.width)
+        (total * share).backward()
+        for cloud in {policy.cloud for policy in stage.densify if self.step < policy.stop}:
+            gradient = drawn[cloud].screen_means.grad
+            if gradient is not None:  # Thresholds are of one frame's gradient.
+                self._statistics[cloud].add(gradient / share, frame.camera.height, frame.camera.width)
         return terms
 
     def _densify(self, stage: Stage, policy: DensifyPolicy) -> None:
