@@ -40,7 +40,8 @@ def correlations(folder: Path, seed: int) -> dict[str, float]:
     for name, lips in (("taught_recorded", targets), ("warm_start", told_targets)):
         torch.manual_seed(seed)
         net = SpeechNet(dataset.channels)
-        teach_articulation(net, dataset.features, lips, train, STEPS, seeded(seed, "speech"))
+        rest = dataset.rest_windows, targets[torch.tensor(dataset.closed_frames)].mean(0)
+        teach_articulation(net, dataset.features, lips, train, STEPS, seeded(seed, "speech"), rest)
         with torch.no_grad():
             known, asked = (net(windows_of_frames(dataset.features, frames)) for frames in (train, test))
         center = known.mean(0)

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from talksplat.frame import Label
-from talksplat.model.articulation import LIPS
+from talksplat.landmarks import LIPS
 from talksplat.model.patches import FACE_OVAL
 from talksplat.portrait import FORMAT, Portrait, PortraitInfo, Provenance, Tracks
 

@@ -31,7 +31,8 @@ def test_warm_start_beats_knowing_nothing_on_frames_it_never_saw() -> None:
     targets = articulation_targets(landmarks, mouth, train)
     torch.manual_seed(0)
     net = SpeechNet(6)
-    figures = teach_articulation(net, features, targets, train, 300, generator)
+    rest = torch.full((8, 6, 16), -1.0), targets.amin(0)
+    figures = teach_articulation(net, features, targets, train, 300, generator, rest)
     assert figures["articulation_error"] < 0.9
     with torch.no_grad():
         codes = net(windows_of_frames(features, torch.arange(frames)))
@@ -39,3 +40,21 @@ def test_warm_start_beats_knowing_nothing_on_frames_it_never_saw() -> None:
     readout = torch.linalg.solve(known.T @ known + torch.eye(33), known.T @ targets[:600, 8:9])
     told = torch.cat([codes[600:], torch.ones(100, 1)], 1) @ readout
     assert torch.corrcoef(torch.stack([told[:, 0], targets[600:, 8]]))[0, 1] > 0.5
+
+
+def test_silence_has_a_code_of_its_own_and_speech_keeps_its_codes() -> None:
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(400, 6, generator=generator)
+    targets, train = torch.randn(200, 3, generator=generator), torch.arange(200)
+    silence = torch.full((8, 6, 16), -0.5)
+    found = []
+    for closed in (-2.0, 2.0):  # What speech is told does not depend on it.
+        torch.manual_seed(0)
+        net = SpeechNet(6)
+        rest = silence, torch.full((3,), closed)
+        teach_articulation(net, features, targets, train, 300, torch.Generator().manual_seed(6), rest)
+        with torch.no_grad():
+            found.append((net(windows_of_frames(features, train)), net(silence[None])))
+    (spoken, shut), (also_spoken, wide) = found
+    assert (shut - wide).norm() > 20 * (spoken - also_spoken).norm(dim=1).mean()
+    assert (shut - wide).norm() > 4 * (spoken - spoken.mean(0)).norm(dim=1).mean()

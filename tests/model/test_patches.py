@@ -5,7 +5,8 @@ import torch
 
 from talksplat.camera import Camera
 from talksplat.frame import Condition, Frame
-from talksplat.model.patches import OUTER_LIPS, lip_square, perceptual_patch, tiled_distance
+from talksplat.landmarks import OUTER_LIPS
+from talksplat.model.patches import lip_square, perceptual_patch, tiled_distance
 
 
 def frame(landmarks: torch.Tensor, size: int = 100) -> Frame:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from talksplat.frame import Label
+from talksplat.landmarks import INNER_LIPS, OUTER_LIPS
 from talksplat.prepare.headpose import canonical_face
-from talksplat.prepare.outline import LIPS, MOUTH, OVAL, filled
+from talksplat.prepare.outline import OVAL, filled
 
 GROUND = np.array([90, 120, 150])
 SKIN, LIP, TONGUE, TOOTH = (205, 155, 130), (180, 80, 80), (90, 30, 30), (225, 220, 210)
@@ -83,9 +84,9 @@ def paint(looks: Looks, shift: float = 0.0, seed: int = 0) -> Painting:
         put(Label.HAIR, hair, looks.hair)
         picture[hair] += chance.normal(0, 14, (hair.sum(), 1))
     put(Label.FACE, filled(points[list(OVAL), :2], size), SKIN)
-    put(Label.LIPS, filled(points[list(LIPS), :2], size), LIP)
+    put(Label.LIPS, filled(points[list(OUTER_LIPS), :2], size), LIP)
     if looks.opening > 0.004:
-        mouth = filled(points[list(MOUTH), :2], size)
+        mouth = filled(points[list(INNER_LIPS), :2], size)
         put(Label.MOUTH, mouth, TONGUE)
         if looks.teeth:
             put(Label.TEETH, mouth & (rows < points[13, 1] + 0.4 * (points[14, 1] - points[13, 1])), TOOTH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from talksplat.metrics.face import LIPS
+from talksplat.landmarks import LIPS
 from talksplat.report.figures import AREAS
 from talksplat.report.gallery import Square
 

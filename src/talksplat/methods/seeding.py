@@ -10,8 +10,8 @@ from talksplat.camera import Camera, euler_of_rotations, project
 from talksplat.dataset import PortraitDataset, seeded
 from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, TORSO_LABELS
 from talksplat.gaussians import SH_CONSTANT, RawGaussians, scattered_gaussians
+from talksplat.landmarks import OUTER_LIPS
 from talksplat.model.masks import is_any
-from talksplat.model.patches import OUTER_LIPS
 from talksplat.model.surface import colors_at, grid_stride, head_depth, pixel_grid, surface_gaussians, unproject
 from talksplat.model.torso import slab_half_extent, torso_target
 

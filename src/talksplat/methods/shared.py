@@ -132,5 +132,7 @@ def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) 
     recorded = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
     features, spectral = dataset.features.cpu().numpy(), find_encoder(dataset.encoder).spectral_channels
     linear = fit_lip_baseline(features, recorded.numpy(), train.numpy(), spectral_channels=spectral)
+    closed = recorded[torch.tensor(dataset.closed_frames)].mean(0)
     told = torch.from_numpy(linear.predict(features, np.arange(len(recorded)))).float()
-    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"))
+    rest = dataset.rest_windows, closed
+    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest)

@@ -8,14 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-LIPS = OUTER_LIPS + INNER_LIPS
-"""Counterpart of points 48-67 of the 68-point layout that the published LMD uses."""
-RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8)
-"""Eye corners, nose bridge and forehead: what speech and expression hardly move."""
-EYE_CORNERS = (33, 263)
-"""Outer eye corners; their distance is the unit of relative figures."""
+from talksplat.landmarks import EYE_CORNERS, LIPS
 
 Landmarks = Float[np.ndarray, "T 478 axes"]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from talksplat.metrics.face import RIGID, Landmarks
+from talksplat.landmarks import RIGID
+from talksplat.metrics.face import Landmarks
 
 PULSE_WINDOW = 25
 """Frames of the running mean against which size pulses; a blink lasts five, a nod fifty."""

@@ -12,25 +12,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from talksplat.landmarks import EYE_CORNERS, LIPS, RIGID
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
-from talksplat.model.patches import OUTER_LIPS
 from talksplat.speech.windows import windows_of_frames
 
-LIPS = (
-    *OUTER_LIPS,
-    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-)
-"""MediaPipe's 40 lip landmarks: outer, then inner."""
-STEADY = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8)
-"""Landmarks that speech does not move: eye corners, nose, forehead."""
 COMPONENTS = 8
 """Principal components of lip shape that the warm start teaches."""
 
 
 def lip_shapes(landmarks: Float[Tensor, "T 478 2"]) -> Float[Tensor, "T 80"]:
     """Lip landmarks relative to the steady ones, with the eyes level, by the median distance of the eye corners."""
-    center = landmarks[:, list(STEADY)].mean(1, keepdim=True)
-    across = landmarks[:, 263] - landmarks[:, 33]
+    center = landmarks[:, list(RIGID)].mean(1, keepdim=True)
+    right, left = EYE_CORNERS
+    across = landmarks[:, left] - landmarks[:, right]
     scale = across.norm(dim=1).median()
     direction = across / across.norm(dim=1, keepdim=True)
     cosine, sine = direction[:, 0], direction[:, 1]
@@ -58,9 +52,11 @@ def teach_articulation(
     train: Int[Tensor, " n"],
     steps: int,
     generator: torch.Generator,
+    rest: tuple[Float[Tensor, "8 channels 16"], Float[Tensor, " measures"]],
 ) -> dict[str, float]:
     """Train ``net`` to tell ``targets`` from speech on the frames ``train``; returns the last error (variance share).
 
+    ``rest``: the windows of silence and what the lips do then, taught last and without touching what was learnt.
     Noise of 0.6 standard deviations on features and dropout of 0.3 on channels and code: with them the held-out
     lip opening of four clips of 8 to 71 s correlated better than ridge regression's, without them worse.
     """
@@ -83,4 +79,36 @@ def teach_articulation(
         loss.backward()
         optimizer.step()
         error += 0.05 * (loss.item() - error)
+    _teach_silence(net, readout, features, train, steps // 3, generator, rest)
     return {"articulation_error": error / float(targets[train].var(0).mean())}
+
+
+def _teach_silence(
+    net: SpeechNet,
+    readout: nn.Linear,
+    features: Float[Tensor, "steps channels"],
+    train: Int[Tensor, " n"],
+    steps: int,
+    generator: torch.Generator,
+    rest: tuple[Float[Tensor, "8 channels 16"], Float[Tensor, " measures"]],
+) -> None:
+    """Give silence the code of its lips, and leave the codes of speech as they are.
+
+    Regression from speech says little of silence: its code would lie amid those of half-open lips, and no decoder
+    can tell them apart. Learnt beside speech it costs some of that: on a clip of 13 s the drawn lips correlated with
+    the recorded ones by .72, with the lesson of silence afterwards by .78.
+    """
+    with torch.no_grad():
+        known = torch.cat([net(windows_of_frames(features, part)) for part in train.split(256)])
+    spread = known.var(0).mean()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 5e-4 * (1 + math.cos(math.pi * step / steps))
+        chosen = torch.randint(len(train), (32,), generator=generator)
+        silence = rest[0] + 0.2 * torch.randn(4, *rest[0].shape, generator=generator)
+        codes = net(torch.cat([windows_of_frames(features, train[chosen]), silence]))
+        kept = F.mse_loss(codes[:32], known[chosen]) / spread
+        loss = kept + F.mse_loss(readout(codes[32:]), rest[1].expand(4, -1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

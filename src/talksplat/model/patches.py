@@ -8,9 +8,8 @@ from torch import Tensor
 
 from talksplat.camera import Camera
 from talksplat.frame import Frame
+from talksplat.landmarks import OUTER_LIPS
 
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-"""MediaPipe's landmarks around the lips."""
 FACE_OVAL = (10, 297, 284, 389, 454, 361, 397, 378, 152, 149, 172, 132, 234, 162, 54, 67)
 """Landmarks around the face, forehead to chin."""
 

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from talksplat.errors import UnsuitableFace
+from talksplat.landmarks import EYE_CORNERS
 
 LEAST_EYE_DISTANCE = 32.0
 """Pixels of the source between the outer eye corners, clip median. On clips scaled down to it, lip opening and width
 still correlate with those of the full size by 0.98; at half of it width falls to 0.86. The 512 pixel crop is then
 enlarged nearly four times."""
-OUTER_EYE_CORNERS = (33, 263)
 EDGE = 2.1
 """Least edge of the crop by the face's height, brow to chin; crops of the literature have 1.8 to 2."""
 HAIR = 0.6
@@ -82,7 +82,7 @@ def check_face_size(points: Float[np.ndarray, "N 478 2"]) -> float:
     Raises:
         UnsuitableFace: it is under 32 pixels.
     """
-    first, second = OUTER_EYE_CORNERS
+    first, second = EYE_CORNERS
     distance = float(np.median(np.linalg.norm(points[:, first] - points[:, second], axis=1)))
     if distance < LEAST_EYE_DISTANCE:
         raise UnsuitableFace(

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from talksplat.errors import UnsuitableFace
+from talksplat.landmarks import EYE_CORNERS
 from talksplat.prepare.face import BLENDSHAPES
 
 ACTION_UNITS = ("AU1", "AU4", "AU5", "AU6", "AU7", "AU25", "AU45")
@@ -22,8 +23,7 @@ SOURCES = {
 """Blendshapes whose mean, five times, is the unit."""
 WIDE_OPEN = 0.35
 """Inner-lip opening, by the distance of the outer eye corners, that counts as 5 in AU25."""
-OUTER_EYE_CORNERS = (33, 263)
-INNER_LIPS, LIP_CORNERS, OUTER_LIPS = (13, 14), (78, 308), (0, 17)
+INNER_MIDDLES, LIP_CORNERS, OUTER_MIDDLES = (13, 14), (78, 308), (0, 17)
 EYELIDS = (
     (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
     (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
@@ -56,7 +56,7 @@ def eye_opening(landmarks: Float32[np.ndarray, "T 478 3"]) -> Float32[np.ndarray
     distance in the picture alike, so the opening does not change with it.
     """
     area = np.mean([_polygon_area(landmarks[:, rim, :2]) for rim in EYELIDS], axis=0)
-    square = _distance(landmarks[..., :2], OUTER_EYE_CORNERS) * _distance(landmarks, OUTER_EYE_CORNERS)
+    square = _distance(landmarks[..., :2], EYE_CORNERS) * _distance(landmarks, EYE_CORNERS)
     opening = area / np.maximum(square, 1e-9)
     return (opening / max(float(np.quantile(opening, 0.95)), 1e-9)).astype(np.float32)
 
@@ -67,13 +67,13 @@ def mouth_measures(landmarks: Float32[np.ndarray, "T 478 3"]) -> Float32[np.ndar
     Raises:
         UnsuitableFace: that distance is 0 or not a number.
     """
-    scale = float(np.median(_distance(landmarks[..., :2], OUTER_EYE_CORNERS)))
+    scale = float(np.median(_distance(landmarks[..., :2], EYE_CORNERS)))
     if not scale > 0:
         raise UnsuitableFace(
             f"the outer eye corners are {scale} pixels apart; expected a positive distance",
             hint="use a clip in which the face is seen",
         )
-    pairs = (INNER_LIPS, LIP_CORNERS, OUTER_LIPS)
+    pairs = (INNER_MIDDLES, LIP_CORNERS, OUTER_MIDDLES)
     return np.stack([_distance(landmarks[..., :2], pair) / scale for pair in pairs], 1).astype(np.float32)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from talksplat import weights
+from talksplat.landmarks import EYE_CORNERS
 from talksplat.prepare.bundle import Bundle, Prior, adjust, fit_poses, place_points, rotations_of_vectors
 from talksplat.prepare.expression import eye_opening
 from talksplat.prepare.smoothing import smooth
@@ -33,7 +34,6 @@ RIGID = _MIDDLE + tuple(index for pair in _PAIRS for index in pair)
 """Landmarks that move least with speech, brows and blinks: on six real clips, those within 1 % of the distance of the
 outer eye corners of a rigid head (rms) that shift by less than 0.5 % on a blink, thinned out on the nose. Brows (2 %),
 eye corners (1.3 % on a blink), hairline and jaw are not among them."""
-OUTER_EYE_CORNERS = (33, 263)
 VERTICES = 468
 SHAPE_DEVIATION = 0.004
 """Metres by which a coordinate of a person's face differs from the canonical one."""
@@ -152,7 +152,7 @@ def closing_eyes(landmarks: Float[np.ndarray, "T 478 3"]) -> Float[np.ndarray, "
 
 def _in_canonical_frame(bundle: Bundle, shape: np.ndarray, canonical: np.ndarray) -> tuple[Bundle, np.ndarray, float]:
     """The same poses and shape with the canonical face's origin, axes and distance of eye corners; and the scale."""
-    first, second = OUTER_EYE_CORNERS
+    first, second = EYE_CORNERS
     rigid = list(RIGID)
     gauge = np.linalg.norm(canonical[first] - canonical[second]) / np.linalg.norm(shape[first] - shape[second])
     from_, to = shape[rigid] * gauge, canonical[rigid]
@@ -229,7 +229,7 @@ def _unusable(
 
 
 def _eye_distance(points: np.ndarray) -> np.ndarray:
-    first, second = OUTER_EYE_CORNERS
+    first, second = EYE_CORNERS
     return np.linalg.norm(points[:, first] - points[:, second], axis=-1)
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from talksplat.frame import Label
+from talksplat.landmarks import EYE_CORNERS, INNER_LIPS, OUTER_LIPS
 from talksplat.prepare.matte import GRID, GuidedFilter, Picture, Segmenter, coarse, read_segmenter, speaker_only
-from talksplat.prepare.outline import EYE_CORNERS, LIPS, MOUTH, filled
+from talksplat.prepare.outline import filled
 from talksplat.prepare.parts import PARTS, PartModel, learn_parts
 from talksplat.prepare.view import View, view_of
 from talksplat.progress import Reporter
@@ -26,7 +27,7 @@ SAMPLES = 20
 """Frames from which the parts are learned."""
 RUN = 24
 """Frames labeled in one go by one thread; its neighbors at both ends are looked at twice."""
-INNER_LIPS = (13, 14)
+LIP_MIDDLES = (13, 14)
 OPEN = 0.03
 """Gap of the inner lips by the distance of the outer eye corners from which the mouth is open: about 2.5 mm."""
 TEETH_CONTRAST = 25.0
@@ -155,7 +156,7 @@ def label_map(
         labels[probability > most] = label
         np.maximum(most, probability, out=most)
     mouth = mouth_of(landmarks, size)
-    labels[filled(landmarks[list(LIPS), :2], size)] = Label.LIPS
+    labels[filled(landmarks[list(OUTER_LIPS), :2], size)] = Label.LIPS
     labels[mouth] = Label.MOUTH
     if teeth is not None and mouth.any():
         labels[mouth & (whiteness(picture) > teeth)] = Label.TEETH
@@ -170,11 +171,11 @@ def median_of_three(first: np.ndarray, second: np.ndarray, third: np.ndarray) ->
 
 def mouth_of(landmarks: Float[np.ndarray, "478 3"], size: int) -> np.ndarray:
     """The inside of the mouth, "size size" bool; empty while the lips touch."""
-    upper, lower = (landmarks[index, :2] for index in INNER_LIPS)
+    upper, lower = (landmarks[index, :2] for index in LIP_MIDDLES)
     right, left = (landmarks[index] for index in EYE_CORNERS)
     if np.linalg.norm(lower - upper) < OPEN * np.linalg.norm(left - right):
         return np.zeros((size, size), bool)
-    return filled(landmarks[list(MOUTH), :2], size)
+    return filled(landmarks[list(INNER_LIPS), :2], size)
 
 
 def whiteness(picture: Picture) -> Float32[np.ndarray, "H W"]:

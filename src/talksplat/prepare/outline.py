@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from talksplat.landmarks import EYE_CORNERS, OUTER_LIPS
+
 OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -14,23 +16,18 @@ OVAL = (
 """MediaPipe's face oval, from the hairline clockwise."""
 JAW = OVAL[8:29]
 """The part of the oval from one ear over the chin to the other."""
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-"""Outer contour of the lips."""
-MOUTH = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-"""Inner contour of the lips."""
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 LEFT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 CORE = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 263, 347, 425, 434, 378, 152, 149, 214, 205, 118, 33)
 """Brows, cheeks and chin: what hair never covers but in strands."""
-FEATURES = (LIPS, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW)
+FEATURES = (OUTER_LIPS, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW)
 """What is not skin."""
 BEARD = ((17, 84, 181, 149, 152, 378, 405, 314), (91, 181, 149, 150, 136, 214), (321, 405, 378, 379, 365, 434))
 """Chin and lower cheeks, where a beard grows."""
 HAIRLINE, CHIN, NOSE = 10, 152, 2
 TEMPLES = (127, 356)
-EYE_CORNERS = (33, 263)
 EAR_LOBES = (132, 361)
 EAR = 0.2
 """How far the ears hang below the landmarks :data:`EAR_LOBES` when the head is raised, by the eye corners' distance."""

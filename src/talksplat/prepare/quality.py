@@ -13,9 +13,10 @@ from jaxtyping import UInt8
 from talksplat.camera import euler_of_rotations, project
 from talksplat.clock import FRAME_RATE
 from talksplat.frame import Label
+from talksplat.landmarks import EYE_CORNERS
 from talksplat.portrait import Portrait
 from talksplat.prepare.face import Detections
-from talksplat.prepare.headpose import OUTER_EYE_CORNERS, HeadPoses
+from talksplat.prepare.headpose import HeadPoses
 from talksplat.storage import replacing
 
 COLORS = {
@@ -53,7 +54,7 @@ def judge(folder: Path, size: int, faces: Detections, poses: HeadPoses) -> dict[
 
     samples, _ = soundfile.read(folder / "audio.wav", dtype="float32")
     angles = np.degrees(euler_of_rotations(torch.from_numpy(poses.head_to_camera[:, :3, :3])).numpy())
-    first, second = OUTER_EYE_CORNERS
+    first, second = EYE_CORNERS
     eyes = np.linalg.norm(faces.landmarks[:, first, :2] - faces.landmarks[:, second, :2], axis=1)
     usable = poses.usable
     level = loudness(samples)

@@ -37,7 +37,7 @@ class LipBaseline:
         self, features: Float[np.ndarray, "steps channels"], frames: Int64[np.ndarray, " batch"]
     ) -> Float64[np.ndarray, "batch targets"]:
         """Targets of ``frames``, from standardised features."""
-        return _inputs(features, frames, self.spectral_channels) @ self.weights + self.bias
+        return lip_inputs(features, frames, self.spectral_channels) @ self.weights + self.bias
 
 
 def fit_lip_baseline(
@@ -55,7 +55,7 @@ def fit_lip_baseline(
         spectral_channels: how many of the first channels are a spectrum (:class:`SpeechEncoder`).
     """
     frames = np.sort(train_frames)
-    inputs = _inputs(features, frames, spectral_channels)
+    inputs = lip_inputs(features, frames, spectral_channels)
     wanted = targets[frames].astype(np.float64)
     penalties = PENALTIES[np.argmax(_cross_validated(inputs, wanted, frames), axis=0)]
     weights, bias = _ridge(inputs, wanted, penalties)
@@ -84,7 +84,7 @@ def _cross_validated(
     return together / np.sqrt(predicted * true)
 
 
-def _inputs(
+def lip_inputs(
     features: Float[np.ndarray, "steps channels"], frames: Int64[np.ndarray, " batch"], spectral_channels: int
 ) -> Float64[np.ndarray, "batch inputs"]:
     """The window of each frame: means of its two steps, at the lags of spectra and of embeddings; zeros outside."""
