@@ -18,38 +18,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg, subcommand
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
 
 from talksplat import __version__
+from talksplat.cli_prior import Prior
 from talksplat.errors import DiskFull, InputError, TalksplatError
 from talksplat.progress import Reporter
+from talksplat.verb import Switch, Verb
 
 if TYPE_CHECKING:
     from talksplat.rasterize.rasterizer import Rasterizer
 
 Device = Literal["auto", "cpu", "cuda"]
-SpeechName = Literal["embedding", "mel"]
+SpeechName = Literal["embedding", "articulation", "mel"]
 MethodName = Literal["gstalker", "talking-gaussian", "gaussian-talker", "gaussian-talker-fast"]
 Torso = Literal["own", "recorded"]
-Switch = FlagCreatePairsOff[bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verb:
-    """What every verb has."""
-
-    quiet: Switch = False
-    """Print nothing but errors (and the result, with --json)."""
-    json: Switch = False
-    """Print the result as one JSON object on standard output."""
-
-    def run(self, reporter: Reporter) -> dict[str, Any]:
-        """Do it; returns the result's figures."""
-        raise TypeError(f"{type(self).__name__} is not a verb by itself")
-
-    def summary(self, result: dict[str, Any]) -> str:
-        """What is said at the end when nothing else was asked for."""
-        return "\n".join(f"{name}: {value}" for name, value in result.items() if not isinstance(value, dict | list))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +49,8 @@ class Prepare(Verb):
     """Edge of the square pictures, pixels."""
     speech: Annotated[list[SpeechName], UseAppendAction] = field(default_factory=lambda: ["embedding"])
     """Speech features to compute besides; may be given several times."""
+    av_offset: float | None = None
+    """Frames (1/25 s) by which the lips are late against the sound; without it that is estimated and taken out."""
     workers: int = 0
     """Parallel workers; 0 takes one a core."""
 
@@ -76,6 +61,7 @@ class Prepare(Verb):
             consent=self.consent,
             size=self.size,
             speech=tuple(dict.fromkeys(self.speech)),
+            av_offset=self.av_offset,
             workers=self.workers or os.cpu_count() or 1,
         )
         portrait = prepare(self.video, self.out, config, reporter)
@@ -248,6 +234,7 @@ Command = (
     | Annotated[Train, subcommand("train")]
     | Annotated[Speak, subcommand("speak")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Prior, subcommand("prior")]
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Demo, subcommand("demo")]
 )
@@ -266,13 +253,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given == ["--version"]:
         print(f"talksplat {__version__}")
         return 0
-    verb: Verb = tyro.cli(
+    chosen: Verb | Prior = tyro.cli(
         Command,  # type: ignore[arg-type]
         args=given,
         prog="talksplat",
         description="From one video of a person talking to the same person saying new words.",
-        config=(OmitArgPrefixes,),
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
     )
+    verb = chosen.action if isinstance(chosen, Prior) else chosen
     try:
         result = verb.run(Reporter(quiet=verb.quiet))
     except TalksplatError as error:

@@ -15,7 +15,11 @@ from jaxtyping import Bool, Float
 from talksplat.clock import FRAME_RATE, SAMPLES_PER_FRAME
 from talksplat.errors import PortraitError
 from talksplat.frame import MOUTH_LABELS, Condition, Frame
+from talksplat.model.articulation import person_articulation
 from talksplat.portrait import Portrait
+from talksplat.speech.articulator import Articulator, extended_by, fit_articulator
+from talksplat.speech.encoders import find_encoder
+from talksplat.speech.prior import shipped_prior
 from talksplat.speech.silence import rest_features, silence_gate
 from talksplat.speech.windows import WINDOW_STEPS, WINDOWS, windows_of
 
@@ -49,21 +53,25 @@ and of 10 of 14 of a voice never heard (benchmarks/closures.py); without, of 47 
 class PortraitDataset:
     """A portrait with one encoder's speech features; frames are decoded when asked for."""
 
-    def __init__(self, portrait: Portrait, encoder: str) -> None:
-        """Open the features of ``encoder``.
+    def __init__(self, portrait: Portrait, encoder: str, articulator: Articulator | None = None) -> None:
+        """Open the features of ``encoder``; one that articulates takes ``articulator``, or adapts the shipped prior.
 
         Raises:
             PortraitError: the encoder was not run, or fewer than ten usable frames are left.
         """
         self.portrait = portrait
         self.encoder = encoder
-        self.features = portrait.speech(encoder)
+        self.heard = portrait.speech(find_encoder(encoder).stored)
+        """Standardised features of the encoder alone."""
         self.train_frames, self.test_frames = usable_frames(portrait)
         if len(self.train_frames) < 10:
             raise PortraitError(
                 f"portrait `{portrait.folder}`: {len(self.train_frames)} usable training frames; expected at least 10",
                 hint="look at its quality.png, and prepare a clip in which the face is seen",
             )
+        self.features, self.articulator = self.heard, articulator
+        if find_encoder(encoder).articulates:
+            self._articulate()
         tracks = portrait.tracks
         self.expression = torch.cat([tracks.action_units, tracks.eye_opening[:, None]], 1)
         opening = tracks.mouth[self.train_frames, 0]
@@ -76,6 +84,17 @@ class PortraitDataset:
         gate = silence_gate(portrait.audio()[: end * SAMPLES_PER_FRAME])
         self.rest_speech = rest_features(self.features[: 2 * end], tracks.mouth[:end, 0], torch.as_tensor(gate))
         """Standardised features of the person's own rest state, from training frames alone."""
+
+    def _articulate(self) -> None:
+        """Add the channels of articulation to the features."""
+        heard = self.heard.numpy()
+        if self.articulator is not None:
+            self.features = torch.from_numpy(self.articulator.extended(heard))
+            return
+        prior, train = shipped_prior(), torch.tensor(self.train_frames)
+        targets = person_articulation(self.portrait.tracks, torch.from_numpy(prior.components), train)
+        self.articulator, told = fit_articulator(prior, heard, targets.numpy(), train.numpy())
+        self.features = torch.from_numpy(extended_by(heard, told / self.articulator.spread))
 
     @property
     def channels(self) -> int:

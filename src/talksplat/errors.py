@@ -10,7 +10,8 @@ TalksplatError
 ├── ArtefactError         a portrait, run, avatar or report that does not hold together
 │   ├── PortraitError     incomplete or of another format
 │   ├── AvatarError       truncated or of another format
-│   └── RunError          a training run that cannot be resumed
+│   ├── RunError          a training run that cannot be resumed
+│   └── PriorError        a pool of speech and lips, or a prior made of it, that cannot be read
 ├── MachineError          what this computer lacks
 │   ├── MissingWeights    a pretrained file
 │   ├── MissingExtra      a Python package of an extra
@@ -80,6 +81,10 @@ class AvatarError(ArtefactError):
 
 class RunError(ArtefactError):
     """A run folder that cannot be resumed."""
+
+
+class PriorError(ArtefactError):
+    """A pool of speech and lips, or a prior made of it, that is incomplete, damaged or of another format."""
 
 
 class MachineError(TalksplatError):

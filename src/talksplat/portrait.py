@@ -121,7 +121,12 @@ class Portrait:
         self.folder = Path(folder)
         self.info = read_info(self.folder)
         self._check_files()
-        self.tracks = self._read_tracks()
+        self.tracks = read_tracks(self.folder / "tracks.safetensors")
+        if len(self.tracks.usable) != self.info.frames:
+            raise PortraitError(
+                f"portrait is incomplete: {self.info.frames} frames but {len(self.tracks.usable)} tracked",
+                hint=PREPARE_AGAIN,
+            )
 
     def __len__(self) -> int:
         return self.info.frames
@@ -209,20 +214,19 @@ class Portrait:
             if not (self.folder / name).is_file():
                 raise PortraitError(f"portrait is incomplete: `{self.folder / name}` is missing", hint=PREPARE_AGAIN)
 
-    def _read_tracks(self) -> Tracks:
-        path = self.folder / "tracks.safetensors"
-        try:
-            arrays = load_file(path)
-            arrays["usable"] = arrays["usable"].bool()
-            tracks = Tracks(**arrays)
-        except (SafetensorError, KeyError, TypeError) as error:
-            raise PortraitError(f"tracks `{path}` cannot be read: {error}", hint=PREPARE_AGAIN) from error
-        if len(tracks.usable) != self.info.frames:
-            raise PortraitError(
-                f"portrait is incomplete: {self.info.frames} frames but {len(tracks.usable)} tracked",
-                hint=PREPARE_AGAIN,
-            )
-        return tracks
+
+def read_tracks(path: Path) -> Tracks:
+    """The contents of a ``tracks.safetensors``.
+
+    Raises:
+        PortraitError: missing, damaged or incomplete.
+    """
+    try:
+        arrays = load_file(path)
+        arrays["usable"] = arrays["usable"].bool()
+        return Tracks(**arrays)
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise PortraitError(f"tracks `{path}` cannot be read: {error}", hint=PREPARE_AGAIN) from error
 
 
 def read_info(folder: Path) -> PortraitInfo:

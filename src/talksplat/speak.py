@@ -104,7 +104,7 @@ def speak(
     began = time.perf_counter()
     out = _checked(Path(out), Path(audio))
     saved = avatar if isinstance(avatar, SavedAvatar) else load_avatar(avatar)
-    hearing = Hearing.of(audio, find_encoder(saved.speech_encoder, threads=1), reporter)
+    hearing = Hearing.of(audio, find_encoder(saved.speech_encoder, threads=1), reporter, saved.articulator)
     sheet = ContactSheet(hearing.frames)
     film = _Film(saved, hearing, config, rasterizer)
     camera, statement = saved.reference_camera, synthetic_statement(saved)

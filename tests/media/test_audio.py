@@ -115,6 +115,15 @@ def test_sound_lies_on_the_clock_of_the_picture(tmp_path, write_clip, numbered, 
     assert click_times(wave.samples) == pytest.approx([0.5 + shift, 1.4 + shift], abs=0.0015)
 
 
+@pytest.mark.parametrize("delay", [2.5, -1.25])
+def test_delayed_sound_is_cut_elsewhere_not_filled(tmp_path, write_clip, numbered, delay):
+    path = write_clip(tmp_path / "clip.mkv", numbered(range(10, 40)), sound=clicks([0.35, 0.8, 1.65], 2.0, 16_000))
+    wave = read_soundtrack(path, 30, delay)
+    assert len(wave.samples) == 30 * 640
+    wanted = [time - 0.4 + delay / 25 for time in (0.35, 0.8, 1.65)]
+    assert click_times(wave.samples) == pytest.approx([time for time in wanted if 0 <= time < 1.2], abs=0.0015)
+
+
 def test_short_sound_is_padded_and_long_sound_cut(tmp_path, write_clip, numbered):
     short = write_clip(tmp_path / "short.mkv", numbered(range(50)), sound=clicks([0.5], 1.0, 16_000))
     samples = read_soundtrack(short, 50).samples

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from talksplat.errors import UnsuitableFace
+from talksplat.landmarks import BLENDSHAPES
 from talksplat.prepare.expression import ACTION_UNITS, EYELIDS, SCALE, action_units, eye_opening, mouth_measures
-from talksplat.prepare.face import BLENDSHAPES
 from talksplat.prepare.headpose import canonical_face
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from talksplat import weights
 from talksplat.errors import MachineError, UnsuitableFace
-from talksplat.prepare.face import BLENDSHAPES, Face, FaceTracker, fill_gaps, speaker, track
+from talksplat.landmarks import BLENDSHAPES
+from talksplat.prepare.face import Face, FaceTracker, fill_gaps, speaker, track
 
 
 def face(x: float, edge: float) -> Face:

@@ -118,6 +118,20 @@ def test_another_encoder_only_adds_its_features(copy: Path, video: Path):
 
 
 @pytest.mark.clips
+def test_sound_and_picture_are_put_together(portrait: Portrait, copy: Path, video: Path):
+    found = portrait.info.quality
+    assert found["lips_late_frames"] == pytest.approx(-1.5, abs=0.8)  # so it was filmed
+    assert found["sound_delayed_frames"] == pytest.approx(found["lips_late_frames"], abs=1e-3)
+    before = stamps(copy)
+    forced = PrepareConfig(consent=CONFIG.consent, size=SIZE, av_offset=found["sound_delayed_frames"] + 2)
+    again = prepare(video, copy, forced, QUIET)
+    changed = touched(before, stamps(copy)) - {".prepare/steps.json", "portrait.json", "quality.png"}
+    assert changed == {".prepare/offset.json", "audio.wav", "speech/embedding.safetensors"}
+    moved, two = again.audio(), 2 * SAMPLES_PER_FRAME
+    assert np.abs(moved[two + 1000 : -1000] - portrait.audio()[1000 : -two - 1000]).max() < 0.02
+
+
+@pytest.mark.clips
 def test_new_words_of_consent_are_kept(copy: Path, video: Path):
     before = stamps(copy)
     again = prepare(video, copy, PrepareConfig(consent=" signed form ", size=SIZE), QUIET)

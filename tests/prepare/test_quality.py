@@ -14,8 +14,12 @@ from talksplat.camera import rotations_of_euler
 from talksplat.prepare.face import Detections
 from talksplat.prepare.headpose import HeadPoses
 from talksplat.prepare.quality import judge, report_lines, write_sheet
+from talksplat.prepare.synchrony import Synchrony
+from talksplat.prior.offset import AvOffset
 
 FRAMES = 100
+ON_TIME = Synchrony(AvOffset(lips_late_frames=0.2, agreement=0.6, as_recorded=0.6, prominence=0.3), 0.0, False)
+FOREIGN = Synchrony(AvOffset(lips_late_frames=-5.0, agreement=0.1, as_recorded=0.0, prominence=0.01), 0.0, False)
 
 
 def folder_of(path: Path, *, level: float = 0.1, flicker: float = 0.0) -> Path:
@@ -30,8 +34,8 @@ def folder_of(path: Path, *, level: float = 0.1, flicker: float = 0.0) -> Path:
 
 
 def measured(
-    *, turn: float = 20.0, eyes: float = 120.0, misfit: float = 1.0, dropped: int = 0
-) -> tuple[Detections, HeadPoses]:
+    *, turn: float = 20.0, eyes: float = 120.0, misfit: float = 1.0, dropped: int = 0, synchrony: Synchrony = ON_TIME
+) -> tuple[Detections, HeadPoses, Synchrony]:
     """A head that turns from ``-turn`` to ``turn`` degrees and nods half as much."""
     angles = np.radians(np.linspace(-turn, turn, FRAMES))
     rotations = rotations_of_euler(torch.tensor(np.stack([angles / 2, angles, 0 * angles], 1), dtype=torch.float32))
@@ -48,7 +52,7 @@ def measured(
         scale=1.0,
         unusable=tuple((n, "no face found") for n in range(dropped)),
     )
-    return faces, heads
+    return faces, heads, synchrony
 
 
 def test_figures_are_those_of_the_measurements(tmp_path: Path):
@@ -66,9 +70,9 @@ def test_figures_are_those_of_the_measurements(tmp_path: Path):
 
 
 def test_unusable_frames_do_not_widen_the_ranges(tmp_path: Path):
-    faces, heads = measured(turn=5, dropped=10)
+    faces, heads, synchrony = measured(turn=5, dropped=10)
     heads.head_to_camera[:10] = heads.head_to_camera[:10] @ np.diag([-1, 1, -1, 1]).astype(np.float32)
-    low, high = judge(folder_of(tmp_path), 512, faces, heads)["yaw_degrees"]
+    low, high = judge(folder_of(tmp_path), 512, faces, heads, synchrony)["yaw_degrees"]
     assert -5 <= low < high <= 5
 
 
@@ -82,6 +86,7 @@ def test_unusable_frames_do_not_widen_the_ranges(tmp_path: Path):
         ({}, {"level": 0.0}, "the sound is silent"),
         ({}, {"level": 0.002}, "the speech is quiet"),
         ({}, {"flicker": 4.0}, "the light flickers"),
+        ({"synchrony": FOREIGN}, {}, "does not seem to belong to these lips"),
     ],
 )
 def test_what_is_wrong_is_said_in_plain_words(measures, sound, said, tmp_path: Path):

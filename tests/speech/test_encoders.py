@@ -183,7 +183,7 @@ def test_empty_speech_is_refused(name):
 
 
 def test_unknown_encoder_lists_the_known_ones():
-    with pytest.raises(InputError, match="known: embedding, mel"):
+    with pytest.raises(InputError, match="known: embedding, articulation, mel"):
         find_encoder("hubbert")
     assert next(iter(ENCODERS)) == DEFAULT_ENCODER
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from talksplat.speech.baseline import EMBEDDING_LAGS, PENALTIES, SPECTRAL_LAGS, _ridge, _ridge_path, fit_lip_baseline
+from talksplat.speech.baseline import fit_lip_baseline
+from talksplat.speech.ridge import EMBEDDING_LAGS, PENALTIES, SPECTRAL_LAGS, ridge, ridge_path
 
 FRAMES, CHANNELS, SPECTRAL = 600, 10, 4
 
@@ -74,7 +75,7 @@ def test_ridge_solves_its_normal_equations(rows, inputs):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((rows, inputs)) + 3, rng.standard_normal((rows, 2)) - 1
     penalties = np.array([0.7, 30.0])
-    weights, bias = _ridge(x, y, penalties)
+    weights, bias = ridge(x, y, penalties)
     centered = x - x.mean(axis=0)
     for k in range(2):
         exact = np.linalg.solve(
@@ -82,6 +83,6 @@ def test_ridge_solves_its_normal_equations(rows, inputs):
         )
         assert weights[:, k] == pytest.approx(exact, abs=1e-8)
     assert (x @ weights + bias).mean(axis=0) == pytest.approx(y.mean(axis=0))
-    path = _ridge_path(x, y, x[:5])
-    weights, bias = _ridge(x, y, np.full(2, PENALTIES[7]))
+    path = ridge_path(x, y, x[:5])
+    weights, bias = ridge(x, y, np.full(2, PENALTIES[7]))
     assert path[7] == pytest.approx(x[:5] @ weights + bias)

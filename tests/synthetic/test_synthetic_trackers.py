@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from talksplat.prepare.face import BLENDSHAPES, FaceTracker
+from talksplat.landmarks import BLENDSHAPES
+from talksplat.prepare.face import FaceTracker
 from talksplat.synthetic.speaker import SyntheticSpeaker
 
 SIZE = 256

@@ -89,7 +89,7 @@ def evaluate(
     options = options or EvaluationOptions()
     saved, opened = load_avatar(avatar), Portrait(portrait)
     refuse_strangers(saved, opened, avatar)
-    dataset = PortraitDataset(opened, saved.speech_encoder)
+    dataset = PortraitDataset(opened, saved.speech_encoder, saved.articulator)
     recorded = "recorded" in (options.torso, saved.config.torso)
     painter = AvatarPainter(saved, dataset, rasterizer, options.device, recorded=recorded)
     judges, notes = find_judges()
@@ -166,8 +166,8 @@ def plan(dataset: PortraitDataset, options: EvaluationOptions) -> Plan:
 
 
 def linear_openings(dataset: PortraitDataset, test: range) -> Float[np.ndarray, " T"]:
-    """Lip openings of the test part as ridge regression from the same features, on the same training frames, says."""
-    features, opening = dataset.features.numpy(), dataset.portrait.tracks.mouth[:, :1].numpy()
+    """Lip openings of the test part as ridge regression from the encoder's features tells, from the same frames."""
+    features, opening = dataset.heard.numpy(), dataset.portrait.tracks.mouth[:, :1].numpy()
     spectral = find_encoder(dataset.encoder).spectral_channels
     baseline = fit_lip_baseline(features, opening, np.array(dataset.train_frames), spectral_channels=spectral)
     return baseline.predict(features, np.arange(test.start, test.stop))[:, 0]

@@ -32,7 +32,7 @@ def spoken_mouth(
     Raises:
         MissingInput, UnreadableMedia, UnsuitableSpeech: see :meth:`Hearing.of`.
     """
-    hearing = Hearing.of(audio, find_encoder(saved.speech_encoder, threads=1), reporter)
+    hearing = Hearing.of(audio, find_encoder(saved.speech_encoder, threads=1), reporter, saved.articulator)
     track = DrivingTrack(saved.head_to_camera, held_expression(saved))
     renderer = Renderer(saved, rasterizer, device)
     readings = {}

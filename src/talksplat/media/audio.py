@@ -104,11 +104,12 @@ def opened_sound(path: Path, rate: int | None = None) -> Iterator[SoundStream]:
         yield SoundStream(rate=rate or stream.rate, channels=channels, blocks=blocks)
 
 
-def read_soundtrack(path: Path, frames: int) -> Waveform:
+def read_soundtrack(path: Path, frames: int, delay: float = 0.0) -> Waveform:
     """The sound that belongs to the first ``frames`` pictures of a video: 16 kHz mono, exactly 640 samples a frame.
 
-    Sample 0 is the instant of the first picture: sound that starts later is preceded by silence, sound that starts
-    earlier is cut; a sound too short is padded with silence. Gaps in the sound's stamps are filled with silence.
+    Sample 0 is the instant of the first picture, or ``delay`` frames before it (to the nearest sample): sound that
+    starts later is preceded by silence, sound that starts earlier is cut; a sound too short is padded with silence.
+    Gaps in the sound's stamps are filled with silence.
 
     Raises:
         MissingInput: no such file.
@@ -117,7 +118,7 @@ def read_soundtrack(path: Path, frames: int) -> Waveform:
     """
     from talksplat.media.video import picture_timeline
 
-    origin = picture_timeline(path).start
+    origin = picture_timeline(path).start - Fraction(round(delay * SAMPLES_PER_FRAME), SAMPLE_RATE)
     wanted = frames * SAMPLES_PER_FRAME
     samples = np.zeros(wanted, dtype=np.float32)
     filled = 0

@@ -25,6 +25,7 @@ from talksplat.gaussians import RawGaussians
 from talksplat.methods.catalogue import find_method
 from talksplat.model.avatar import Avatar
 from talksplat.portrait import Portrait, Provenance
+from talksplat.speech.articulator import Articulator
 from talksplat.storage import existing_file, replacing
 
 FORMAT = 1
@@ -53,6 +54,8 @@ class SavedAvatar:
     """Standardised speech features of the person's own rest state: what silence is replaced by."""
     closed_mouth: float
     """The person's median inner-lip opening at rest, in inter-ocular distances."""
+    articulator: Articulator | None = None
+    """What adds articulation to the speech features, where the encoder wants it."""
 
 
 def save_avatar(path: Path, saved: SavedAvatar, extra: Mapping[str, Tensor] | None = None, note: Any = None) -> None:
@@ -67,6 +70,8 @@ def save_avatar(path: Path, saved: SavedAvatar, extra: Mapping[str, Tensor] | No
         "track/expression": saved.expression,
         "track/rest_speech": saved.rest_speech,
     }
+    if saved.articulator is not None:
+        tensors |= {f"speech/{name}": torch.from_numpy(value) for name, value in saved.articulator.tensors().items()}
     tensors |= dict(extra or {})
     about = {
         "format": FORMAT,
@@ -79,6 +84,7 @@ def save_avatar(path: Path, saved: SavedAvatar, extra: Mapping[str, Tensor] | No
         "height": camera.height,
         "width": camera.width,
         "closed_mouth": saved.closed_mouth,
+        "prior": saved.articulator.prior.about() if saved.articulator else None,
         "gaussians": {name: len(cloud) for name, cloud in _clouds(saved.avatar).items()},
         "note": note,
     }
@@ -131,6 +137,16 @@ def load_avatar(path: Path) -> SavedAvatar:
         expression=tensors["track/expression"],
         rest_speech=tensors["track/rest_speech"],
         closed_mouth=about["closed_mouth"],
+        articulator=_articulator(tensors, about.get("prior")),
+    )
+
+
+def _articulator(tensors: Mapping[str, Tensor], about: dict[str, Any] | None) -> Articulator | None:
+    if about is None:
+        return None
+    return Articulator.of_tensors(
+        {name.removeprefix("speech/"): value.numpy() for name, value in tensors.items() if name.startswith("speech/")},
+        about,
     )
 
 

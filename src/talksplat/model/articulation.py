@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from talksplat.landmarks import EYE_CORNERS, LIPS, RIGID
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
+from talksplat.portrait import Tracks
 from talksplat.speech.windows import windows_of_frames
 
 COMPONENTS = 8
@@ -43,6 +44,19 @@ def articulation_targets(
     components = components / components[train, 0].std().clamp_min(1e-6)
     measures = (mouth - mouth[train].mean(0)) / mouth[train].std(0).clamp_min(1e-6)
     return torch.cat([components, measures], 1)
+
+
+def person_articulation(
+    tracks: Tracks, components: Float[Tensor, "K 80"], train: Int[Tensor, " n"]
+) -> Float[Tensor, "T measures"]:
+    """Mouth measures and the given components of lip shape, in the person's deviations on the frames ``train``.
+
+    What does not move is zero.
+    """
+    shapes = lip_shapes(tracks.landmarks[..., :2])
+    raw = torch.cat([tracks.mouth, (shapes - shapes[train].mean(0)) @ components.T], 1)
+    deviation = raw[train].std(0)
+    return (raw - raw[train].mean(0)) / torch.where(deviation > 1e-5, deviation, torch.inf)
 
 
 def teach_articulation(

@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from talksplat.errors import UnsuitableFace
-from talksplat.landmarks import EYE_CORNERS
-from talksplat.prepare.face import BLENDSHAPES
+from talksplat.landmarks import BLENDSHAPES, EYE_CORNERS
 
 ACTION_UNITS = ("AU1", "AU4", "AU5", "AU6", "AU7", "AU25", "AU45")
 SCALE = 5.0

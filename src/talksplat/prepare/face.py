@@ -35,19 +35,6 @@ LEAST_TILE = 400
 COMPANY = 0.1
 """Two faces of like size are tolerated in up to this part of the frames."""
 
-BLENDSHAPES = (
-    "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
-    "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft",
-    "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft",
-    "eyeLookUpRight", "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft",
-    "jawOpen", "jawRight", "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight",
-    "mouthFunnel", "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight",
-    "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
-    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft",
-    "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight",
-)  # fmt: skip
-"""Names of the blendshapes in the model's order; left and right are the person's own."""
-
 
 @dataclass(frozen=True)
 class Face:
@@ -56,7 +43,7 @@ class Face:
     landmarks: Float32[np.ndarray, "478 3"]
     """x and y in pixels (pixel centres at whole numbers plus a half), z in pixels, towards the back."""
     blendshapes: Float32[np.ndarray, "52"]
-    """:data:`BLENDSHAPES`, 0 to 1."""
+    """Those of :data:`talksplat.landmarks.BLENDSHAPES`, 0 to 1."""
 
     @property
     def center(self) -> Float32[np.ndarray, "2"]:
@@ -76,7 +63,7 @@ class Detections:
     landmarks: Float32[np.ndarray, "T 478 3"]
     """Pixels; interpolated in time where no face was found."""
     blendshapes: Float32[np.ndarray, "T 52"]
-    """:data:`BLENDSHAPES`, 0 to 1; interpolated where no face was found."""
+    """Those of :data:`talksplat.landmarks.BLENDSHAPES`, 0 to 1; interpolated where no face was found."""
     detected: Bool[np.ndarray, " T"]
     """Where the face was found."""
 

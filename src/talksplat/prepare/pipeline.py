@@ -19,7 +19,7 @@ from talksplat import __version__, weights
 from talksplat.clock import FRAME_RATE, SAMPLE_RATE
 from talksplat.errors import InputError, UnreadableMedia, UnsuitableClip
 from talksplat.media.video import VideoInfo, probe, read_frames
-from talksplat.portrait import FORMAT, Portrait, PortraitInfo, Provenance, read_info
+from talksplat.portrait import FORMAT, Portrait, PortraitInfo, Provenance, read_info, read_tracks
 from talksplat.prepare.background import background_plate
 from talksplat.prepare.crop import Crop, square_crop
 from talksplat.prepare.face import Detections, track
@@ -27,8 +27,10 @@ from talksplat.prepare.headpose import HeadPoses, solve_head_poses
 from talksplat.prepare.masks import write_masks
 from talksplat.prepare.quality import judge, report_lines, write_sheet
 from talksplat.prepare.record import StepRecord
+from talksplat.prepare.synchrony import Synchrony, synchrony_of
 from talksplat.prepare.tracks import load_measurements, save_measurements, tracks_of
 from talksplat.progress import Reporter
+from talksplat.speech.prior import SHIPPED, shipped_prior
 from talksplat.storage import existing_file, replacing, sha256_of_file, write_bytes
 
 SHORTEST = 5
@@ -36,7 +38,8 @@ SHORTEST = 5
 CROP_SAMPLES = 24
 """Frames from which the crop is found."""
 JPEG_QUALITY = 95
-VERSIONS = {"crop": 1, "frames": 1, "faces": 1, "poses": 2, "masks": 1, "background": 1, "sound": 1, "speech": 1}
+VERSIONS = {"crop": 1, "frames": 1, "faces": 1, "poses": 2, "masks": 1, "background": 1}
+VERSIONS |= {"offset": 1, "sound": 2, "speech": 2}
 """Raised when a step's result changes, so that portraits are redone."""
 
 
@@ -50,6 +53,8 @@ class PrepareConfig:
     """Edge of the square pictures, pixels."""
     speech: tuple[str, ...] = ("embedding",)
     """Speech encoders to run."""
+    av_offset: float | None = None
+    """Frames by which the lips are late against the sound; None has it estimated."""
     workers: int = 2
     """Threads that work on frames side by side."""
 
@@ -89,12 +94,12 @@ class _Preparation:
         crop, key = self._crop()
         key = self._frames(crop, key)
         faces, key = self._faces(key)
-        poses, key = self._poses(faces, crop, key)
+        poses, poses_key = self._poses(faces, crop, key)
         masks_key = self._masks(faces, key)
         self._background(masks_key)
-        self._sound()
-        self._speech()
-        return self._finish(faces, poses, crop)
+        synchrony, key = self._offset(poses_key)
+        self._speech(self._sound(synchrony, key))
+        return self._finish(faces, poses, synchrony)
 
     def _step(self, step: str, depends: list[Any], outputs: list[Path], work: Callable[[], None]) -> str:
         """Do ``work`` unless it was done for the same ``depends`` and its outputs are there; returns its key.
@@ -189,7 +194,21 @@ class _Preparation:
 
         self._step("background", [above], [path], work)
 
-    def _sound(self) -> None:
+    def _offset(self, above: str) -> tuple[Synchrony, str]:
+        from talksplat.media.audio import read_soundtrack
+
+        path = self.record.folder / "offset.json"
+
+        def work() -> None:
+            tracks = read_tracks(self.out / "tracks.safetensors")
+            samples = read_soundtrack(self.video, self.clip.frames).samples
+            mouth, seen = tracks.mouth.numpy(), tracks.usable.numpy()
+            synchrony_of(samples, mouth, seen, shipped_prior(), self.config.av_offset).save(path)
+
+        key = self._step("offset", [above, sha256_of_file(SHIPPED), self.config.av_offset], [path], work)
+        return Synchrony.load(path), key
+
+    def _sound(self, synchrony: Synchrony, above: str) -> str:
         import soundfile
 
         from talksplat.media.audio import read_soundtrack
@@ -197,13 +216,13 @@ class _Preparation:
         path = self.out / "audio.wav"
 
         def work() -> None:
-            sound = read_soundtrack(self.video, self.clip.frames)
+            sound = read_soundtrack(self.video, self.clip.frames, synchrony.delay)
             with replacing(path) as temporary:
                 soundfile.write(temporary, sound.samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
-        self._step("sound", [self.sha256, self.clip.frames], [path], work)
+        return self._step("sound", [above], [path], work)
 
-    def _speech(self) -> None:
+    def _speech(self, above: str) -> None:
         import soundfile
         import torch
         from safetensors.torch import save_file
@@ -211,7 +230,7 @@ class _Preparation:
         from talksplat.speech.encoders import find_encoder
         from talksplat.speech.standardization import Standardization
 
-        for name in self.config.speech:
+        for name in dict.fromkeys(find_encoder(name).stored for name in self.config.speech):
             encoder = find_encoder(name)
             path = self.out / "speech" / f"{name}.safetensors"
 
@@ -224,9 +243,9 @@ class _Preparation:
                 with replacing(path) as temporary:
                     save_file(tensors, temporary)
 
-            self._step(f"speech {name}", [self.sha256, self.clip.frames], [path], work)
+            self._step(f"speech {name}", [above], [path], work)
 
-    def _finish(self, faces: Detections, poses: HeadPoses, crop: Crop) -> Portrait:
+    def _finish(self, faces: Detections, poses: HeadPoses, synchrony: Synchrony) -> Portrait:
         """Quality figures, ``portrait.json`` and the contact sheet, unless they are those of these steps."""
         sheet = self.out / "quality.png"
         if (self.out / "portrait.json").is_file() and sheet.is_file():
@@ -251,7 +270,7 @@ class _Preparation:
             reference_pose=middle.tolist(),
             head_scale=float(poses.scale),
             steps=self.record.finished,
-            quality=judge(self.out, self.config.size, faces, poses),
+            quality=judge(self.out, self.config.size, faces, poses, synchrony),
         )
         info.save(self.out)
         portrait = Portrait(self.out)

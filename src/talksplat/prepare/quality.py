@@ -17,6 +17,7 @@ from talksplat.landmarks import EYE_CORNERS
 from talksplat.portrait import Portrait
 from talksplat.prepare.face import Detections
 from talksplat.prepare.headpose import HeadPoses
+from talksplat.prepare.synchrony import Synchrony
 from talksplat.storage import replacing
 
 COLORS = {
@@ -46,7 +47,7 @@ SHOWN = 6
 """Frames on the contact sheet."""
 
 
-def judge(folder: Path, size: int, faces: Detections, poses: HeadPoses) -> dict[str, Any]:
+def judge(folder: Path, size: int, faces: Detections, poses: HeadPoses, synchrony: Synchrony) -> dict[str, Any]:
     """Figures of the quality report of a portrait of ``size`` pixels, JSON-able."""
     import soundfile
 
@@ -70,8 +71,10 @@ def judge(folder: Path, size: int, faces: Detections, poses: HeadPoses) -> dict[
         "focal_px": round(float(poses.intrinsics[0, 0]), 1),
         "flicker_percent": _flicker(folder, len(usable)),
         "loudness_lufs": None if level is None else round(level, 1),
+        **synchrony.figures(),
     }
-    figures["warnings"] = _warnings(figures, size)
+    figures["synchrony"] = synchrony.line()
+    figures["warnings"] = [*_warnings(figures, size), *(synchrony.warnings() if level is not None else [])]
     return figures
 
 
@@ -85,6 +88,7 @@ def report_lines(figures: dict[str, Any]) -> list[str]:
         f"landmarks fit the rigid head within {figures['reprojection_px']} pixels; "
         f"light flickers by {figures['flicker_percent']} %; "
         + ("the sound is silent" if level is None else f"speech at {level} LUFS"),
+        figures["synchrony"],
     ]
     return lines + [f"warning: {text}" for text in figures["warnings"]]
 

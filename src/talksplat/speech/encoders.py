@@ -45,6 +45,16 @@ class SpeechEncoder(Protocol):
         ...
 
     @property
+    def stored(self) -> str:
+        """Name under which a portrait keeps these features: its own, or that of the encoder it adds channels to."""
+        ...
+
+    @property
+    def articulates(self) -> bool:
+        """Whether an :class:`Articulator` adds what a person's lips do to the standardised features."""
+        ...
+
+    @property
     def lookahead(self) -> int:
         """Samples after a frame's end that its two steps depend on."""
         ...
@@ -77,6 +87,12 @@ class BlockEncoder(ABC):
     lookbehind: int
     """Samples before a frame's start that its steps depend on."""
     lookahead: int
+    articulates = False
+
+    @property
+    def stored(self) -> str:
+        """See :attr:`SpeechEncoder.stored`."""
+        return self.name
 
     def encode(self, samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "steps channels"]:
         """See :meth:`SpeechEncoder.encode`."""
@@ -191,8 +207,21 @@ class EmbeddingEncoder(BlockEncoder):
         return _session("speech-embedding", self._threads)
 
 
+class ArticulationEncoder(EmbeddingEncoder):
+    """The same features; a person's articulation, told by the shared prior and adapted, is added to them."""
+
+    name = "articulation"
+    articulates = True
+
+    @property
+    def stored(self) -> str:
+        """The embedding's: what a person's lips do is told anew from those."""
+        return EmbeddingEncoder.name
+
+
 ENCODERS: dict[str, Callable[[int | None], SpeechEncoder]] = {
     EmbeddingEncoder.name: EmbeddingEncoder,
+    ArticulationEncoder.name: ArticulationEncoder,
     MelEncoder.name: MelEncoder,
 }
 """Every encoder by name, the default first; each is made with a number of threads."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from talksplat.clock import SAMPLE_RATE, STEPS_PER_FRAME, frames_covering
 from talksplat.media.audio import stream_audio
 from talksplat.progress import Reporter
+from talksplat.speech.articulator import Articulator
 from talksplat.speech.encoders import SpeechEncoder
 from talksplat.speech.silence import LevelMeter, SilenceGate, SoundLevel, gated
 from talksplat.speech.standardization import RunningMoments, Standardization
@@ -38,9 +39,13 @@ class Hearing:
     level: SoundLevel
     frames: int
     """Video frames that cover the sound."""
+    articulator: Articulator | None = None
+    """Adds articulation to the standardised features."""
 
     @classmethod
-    def of(cls, audio: Path, encoder: SpeechEncoder, reporter: Reporter) -> Hearing:
+    def of(
+        cls, audio: Path, encoder: SpeechEncoder, reporter: Reporter, articulator: Articulator | None = None
+    ) -> Hearing:
         """Listen through ``audio`` once.
 
         Raises:
@@ -64,7 +69,12 @@ class Hearing:
             for features in encoder.encode_chunks(chain([first], chunks)):
                 moments.add(features)
                 bar.advance(len(features) // STEPS_PER_FRAME)
-        return cls(audio, encoder, moments.standardization(), meter.level(), frames_covering(samples))
+        return cls(audio, encoder, moments.standardization(), meter.level(), frames_covering(samples), articulator)
+
+    @property
+    def channels(self) -> int:
+        """Features a step, articulation included."""
+        return self.encoder.channels + (self.articulator.channels if self.articulator else 0)
 
     def windows(self, rest: Float[Tensor, " channels"] | None) -> Iterator[Float[Tensor, "8 channels 16"]]:
         """The eight windows of every frame, in order.
@@ -75,7 +85,7 @@ class Hearing:
         padding = [] if rest is None else [rest.repeat(STEPS_PER_FRAME * REST_FRAMES, 1)]
         skipped = REST_FRAMES if padding else 0
         blocks = chain(padding, self._features(rest), padding)
-        yield from islice(_streamed(blocks, self.encoder.channels), skipped, skipped + self.frames)
+        yield from islice(_streamed(blocks, self.channels), skipped, skipped + self.frames)
 
     def _features(self, rest: Float[Tensor, " channels"] | None) -> Iterator[Float[Tensor, "steps channels"]]:
         """Standardised features, gated if there is a rest state. Gate and encoder look ahead differently far."""
@@ -89,9 +99,10 @@ class Hearing:
                 yield chunk
             decided = np.concatenate([decided, gate.finish()])
 
-        held = torch.zeros(0, self.encoder.channels)
-        for block in self.encoder.encode_chunks(overheard()):
-            held = torch.cat([held, torch.from_numpy(self.standardization.apply(block))])
+        standardized = (self.standardization.apply(block) for block in self.encoder.encode_chunks(overheard()))
+        held = torch.zeros(0, self.channels)
+        for block in self.articulator.stream(standardized) if self.articulator else standardized:
+            held = torch.cat([held, torch.from_numpy(block)])
             if rest is None:
                 yield held
                 held = held[:0]

@@ -162,6 +162,7 @@ def _saved(run: Run) -> SavedAvatar:
         expression=run.dataset.expression[run.dataset.train_frames],
         rest_speech=run.dataset.rest_speech,
         closed_mouth=run.dataset.closed_mouth,
+        articulator=run.dataset.articulator,
     )
 
 

@@ -1,0 +1,187 @@
+"""What a person's lips do when that person speaks: the shared prior, adapted to whoever was filmed.
+
+Every measure k of articulation is told as
+
+    s_k prior_k + w_k . window + b_k
+
+in closed form: s is the slope of the recording against the prior, w ridge regression of what the prior leaves. With
+s = 0 it is the person's own regression, with an infinite penalty the prior alone; which of them, and the penalty, is
+chosen for each measure by blocks of the training frames. What is told comes to the speech features as further
+channels, so that a speech net need not find it out from seconds of footage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int64
+
+from talksplat.clock import STEPS_PER_FRAME
+from talksplat.speech.prior import MEASURES, ArticulationPrior
+from talksplat.speech.ridge import PENALTIES, blocks, lip_inputs, ridge, ridge_path
+
+MARGIN = 5
+"""Frames on either side of a frame that its channels depend on: four of the window, one of the interpolation."""
+LEAST_TOLD = 0.05
+"""Deviations; a measure of which less can be told is a channel of zeros."""
+OWN = ("shares", "weights", "bias", "spread")
+"""The tensors that are the person's own."""
+Features = Float[np.ndarray, "steps channels"]
+
+
+@dataclass(frozen=True)
+class Articulator:
+    """A person's articulation from speech."""
+
+    prior: ArticulationPrior
+    shares: Float32[np.ndarray, " K"]
+    """s_k: what a deviation of the prior means in this person's deviations."""
+    weights: Float32[np.ndarray, "inputs K"]
+    bias: Float32[np.ndarray, " K"]
+    spread: Float32[np.ndarray, " K"]
+    """Deviation of what is told on the training frames; channels are divided by it (infinite: nothing is told)."""
+
+    @property
+    def channels(self) -> int:
+        """Channels that are added."""
+        return len(self.shares)
+
+    def tell(self, features: Features, frames: Int64[np.ndarray, " batch"]) -> Float32[np.ndarray, "batch K"]:
+        """Articulation of ``frames``, in the person's standard deviations."""
+        window = lip_inputs(features, frames, self.prior.spectral_channels).astype(np.float32)
+        told = self.prior.tell(features, frames)[:, : self.channels]
+        return self.shares * told + window @ self.weights + self.bias
+
+    def extended(self, features: Features) -> Float32[np.ndarray, "steps more"]:
+        """Standardised features of a whole recording with the articulation's channels behind them."""
+        told = self.tell(features, np.arange(len(features) // STEPS_PER_FRAME))
+        return extended_by(features, told / self.spread)
+
+    def stream(self, blocks: Iterable[Features]) -> Iterator[Float32[np.ndarray, "steps more"]]:
+        """The same, block by block as features come; a block comes out :data:`MARGIN` frames after it went in."""
+        held: Float32[np.ndarray, "steps channels"] | None = None
+        first = done = 0
+        for block in blocks:
+            held = block if held is None else np.concatenate([held, block])
+            ready = first + len(held) // STEPS_PER_FRAME - MARGIN
+            if ready > done:
+                yield self._part(held, done - first, ready - first)
+                kept = max(ready - MARGIN, 0)
+                held, first, done = held[STEPS_PER_FRAME * (kept - first) :], kept, ready
+        if held is not None and len(held):
+            yield self._part(held, done - first, len(held) // STEPS_PER_FRAME)
+
+    def _part(self, held: Features, start: int, stop: int) -> Float32[np.ndarray, "part more"]:
+        """Frames ``start`` to ``stop`` of ``held``, which reaches :data:`MARGIN` frames beyond or to an end."""
+        around = np.arange(max(start - 1, 0), min(stop + 1, len(held) // STEPS_PER_FRAME))
+        told = self.tell(held, around) / self.spread
+        steps = slice(STEPS_PER_FRAME * (start - around[0]), STEPS_PER_FRAME * (stop - around[0]))
+        whole = extended_by(held[STEPS_PER_FRAME * around[0] : STEPS_PER_FRAME * (around[-1] + 1)], told)
+        return whole[steps]
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What an avatar file keeps, the prior included; with its :meth:`ArticulationPrior.about` it is all."""
+        prior = {f"prior/{name}": value for name, value in self.prior.tensors().items()}
+        return prior | {name: getattr(self, name) for name in OWN}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, np.ndarray], about: dict[str, Any]) -> Articulator:
+        """What :meth:`tensors` gave."""
+        shared = {name.removeprefix("prior/"): value for name, value in tensors.items() if name.startswith("prior/")}
+        return cls(ArticulationPrior.of_tensors(shared, about), **{name: tensors[name] for name in OWN})
+
+
+def extended_by(features: Features, told: Float32[np.ndarray, "T K"]) -> Float32[np.ndarray, "steps more"]:
+    """Features with what is told of their frames behind them, interpolated to the two steps of a frame."""
+    around = np.pad(told, ((1, 1), (0, 0)), mode="edge")
+    before, at, after = around[:-2], around[1:-1], around[2:]
+    steps = np.stack([0.75 * at + 0.25 * before, 0.75 * at + 0.25 * after], axis=1)
+    return np.concatenate([features, steps.reshape(len(features), -1)], axis=1).astype(np.float32)
+
+
+def fit_articulator(
+    prior: ArticulationPrior,
+    features: Features,
+    targets: Float[np.ndarray, "T K"],
+    train_frames: Int64[np.ndarray, " train"],
+) -> tuple[Articulator, Float32[np.ndarray, "T K"]]:
+    """Adapt ``prior`` to a recording; also returns what is told of each of its frames.
+
+    What is told of a training frame comes from the blocks it is not in, so that a network which trains on it meets
+    the same quality as in new speech.
+
+    Args:
+        features: standardised features of the recording.
+        targets: articulation in the person's deviations, in the order of the prior's first outputs.
+        train_frames: frames that may be looked at.
+    """
+    frames = np.sort(train_frames)
+    inputs = lip_inputs(features, frames, prior.spectral_channels)
+    told = prior.tell(features, frames)[:, : targets.shape[1]].astype(np.float64)
+    wanted = targets[frames].astype(np.float64)
+    guesses = _held_out(inputs, told, wanted, frames)
+    choice = _best(guesses, wanted, frames)
+    with_prior, penalty = choice // (len(PENALTIES) + 1), choice % (len(PENALTIES) + 1)
+    shares = np.where(with_prior, _slopes(told, wanted), 0.0)
+    left = wanted - shares * told
+    weights, bias = ridge(inputs, left, np.append(PENALTIES, np.inf)[penalty])
+    columns = np.arange(wanted.shape[1])
+    spread = guesses[choice, :, columns].std(axis=1)
+    found = Articulator(
+        prior=prior,
+        shares=shares.astype(np.float32),
+        weights=weights.astype(np.float32),
+        bias=bias.astype(np.float32),
+        spread=np.where(spread < LEAST_TOLD, np.inf, spread).astype(np.float32),
+    )
+    everywhere = found.tell(features, np.arange(len(features) // STEPS_PER_FRAME))
+    everywhere[frames] = guesses[choice, :, columns].T
+    return found, everywhere
+
+
+def _held_out(
+    inputs: Float64[np.ndarray, "n inputs"],
+    told: Float64[np.ndarray, "n K"],
+    wanted: Float64[np.ndarray, "n K"],
+    frames: Int64[np.ndarray, " n"],
+) -> Float64[np.ndarray, "choices n K"]:
+    """What every choice (own or with the prior, every penalty, the last infinite) tells of blocks held out."""
+    penalties, count = len(PENALTIES) + 1, wanted.shape[1]
+    guesses = np.zeros((2, penalties, *wanted.shape))
+    for kept, held in blocks(frames):
+        shares = _slopes(told[kept], wanted[kept])
+        left = wanted[kept] - shares * told[kept]
+        both = np.concatenate([wanted[kept], left], axis=1)
+        path = ridge_path(inputs[kept], both, inputs[held])
+        path = np.concatenate([path, np.broadcast_to(both.mean(axis=0), (1, *path.shape[1:]))])
+        guesses[0][:, held] = path[:, :, :count]
+        guesses[1][:, held] = path[:, :, count:] + shares * told[held]
+    return guesses.reshape(2 * penalties, *wanted.shape)
+
+
+def _best(
+    guesses: Float64[np.ndarray, "choices n K"], wanted: Float64[np.ndarray, "n K"], frames: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " K"]:
+    """The choice with the smallest squared error on held-out frames, for each measure.
+
+    Each block is judged about its own mean: a mouth may be more open on average in one block than in the others.
+    """
+    errors = np.zeros((len(guesses), wanted.shape[1]))
+    for _, held in blocks(frames):
+        missed = guesses[:, held] - wanted[held]
+        errors += np.square(missed - missed.mean(axis=1, keepdims=True)).sum(axis=1)
+    return errors.argmin(axis=0)
+
+
+def _slopes(told: Float64[np.ndarray, "n K"], wanted: Float64[np.ndarray, "n K"]) -> Float64[np.ndarray, " K"]:
+    """Least-squares slope of what was measured against what the prior tells, never negative."""
+    centered = told - told.mean(axis=0)
+    return np.maximum((centered * wanted).sum(axis=0) / np.maximum(np.square(centered).sum(axis=0), 1e-9), 0.0)
+
+
+def articulation_channels(prior: ArticulationPrior) -> int:
+    """Mouth measures and components of lip shape: the outputs that become channels."""
+    return len(MEASURES) + len(prior.components)

@@ -1,0 +1,80 @@
+"""A person's articulation: prior where little is known, own data where they tell more, the same in a stream."""
+
+import numpy as np
+import pytest
+
+from talksplat.speech.articulator import MARGIN, Articulator, articulation_channels, fit_articulator
+from talksplat.speech.prior import ArticulationPrior, shipped_prior
+
+FRAMES = 400
+TRAIN = np.arange(320)
+TEST = np.arange(330, FRAMES)
+
+
+@pytest.fixture(scope="module")
+def prior() -> ArticulationPrior:
+    return shipped_prior()
+
+
+@pytest.fixture(scope="module")
+def features() -> np.ndarray:
+    """As smooth in time as speech features are, and standardised."""
+    chance = np.random.default_rng(4)
+    rough = chance.normal(size=(2 * FRAMES + 20, 128))
+    smooth = np.apply_along_axis(lambda column: np.convolve(column, np.hanning(13), "same"), 0, rough)[10:-10]
+    return ((smooth - smooth.mean(0)) / smooth.std(0)).astype(np.float32)
+
+
+def standardized(values: np.ndarray) -> np.ndarray:
+    return (values - values[TRAIN].mean(0)) / values[TRAIN].std(0)
+
+
+@pytest.fixture(scope="module")
+def told(prior: ArticulationPrior, features: np.ndarray) -> np.ndarray:
+    return prior.tell(features)[:, : articulation_channels(prior)]
+
+
+def alike(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(first.T, second.T, strict=True)]))
+
+
+def test_who_speaks_as_the_prior_tells_is_told_by_the_prior(
+    prior: ArticulationPrior, features: np.ndarray, told: np.ndarray
+) -> None:
+    noise = np.random.default_rng(5).normal(size=told.shape)
+    lips = standardized(told / told.std(0) + 0.7 * noise)
+    found, everywhere = fit_articulator(prior, features, lips, TRAIN)
+    assert (found.shares > 0.5).all()
+    window = np.abs(found.weights).sum(0)
+    assert alike(everywhere[TEST], told[TEST]) > 0.95
+    assert np.median(window) < 0.05 * np.abs(found.shares).mean() * 768
+
+
+def test_who_speaks_otherwise_is_told_by_the_own_recording(prior: ArticulationPrior, features: np.ndarray) -> None:
+    own = (features[0::2] + features[1::2])[:, 5:12]
+    lips = standardized(own + 0.3 * np.random.default_rng(6).normal(size=own.shape))
+    found, everywhere = fit_articulator(prior, features, lips, TRAIN)
+    assert alike(everywhere[TEST], lips[TEST]) > 0.3 + abs(alike(prior.tell(features)[TEST, :7], lips[TEST]))
+    # Frames that were trained on are told by what has not seen them.
+    assert alike(everywhere[TRAIN], lips[TRAIN]) < alike(found.tell(features, TRAIN), lips[TRAIN])
+
+
+@pytest.mark.parametrize("block", [2, 14, 100, 2 * FRAMES])
+def test_a_stream_equals_the_whole(
+    prior: ArticulationPrior, features: np.ndarray, told: np.ndarray, block: int
+) -> None:
+    found, _ = fit_articulator(prior, features, standardized(told + 0.1 * features[0::2, :7]), TRAIN)
+    whole = found.extended(features)
+    parts = list(found.stream(features[start : start + block] for start in range(0, len(features), block)))
+    assert np.allclose(np.concatenate(parts), whole, atol=1e-5)
+    assert np.array_equal(whole[:, :128], features)
+    assert whole.shape[1] == 128 + found.channels
+    short = features[: 2 * MARGIN - 4]
+    assert np.allclose(np.concatenate(list(found.stream([short]))), found.extended(short), atol=1e-5)
+    assert not list(found.stream([]))
+
+
+def test_it_comes_back_from_its_tensors(prior: ArticulationPrior, features: np.ndarray, told: np.ndarray) -> None:
+    found, _ = fit_articulator(prior, features, standardized(told), TRAIN)
+    again = Articulator.of_tensors(found.tensors(), found.prior.about())
+    assert np.array_equal(again.extended(features), found.extended(features))

@@ -1,0 +1,89 @@
+"""The speech encoder `articulation`, from the portrait over training and the avatar file to new speech."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import save_file
+
+from drawn import draw_portrait
+from talksplat.dataset import PortraitDataset
+from talksplat.methods.avatar_file import SavedAvatar, load_avatar
+from talksplat.portrait import Portrait
+from talksplat.progress import Reporter
+from talksplat.rasterize.rasterizer import choose_rasterizer
+from talksplat.speak import SpeakConfig, speak
+from talksplat.speech.encoders import find_encoder
+from talksplat.speech.hearing import Hearing
+from talksplat.speech.standardization import Standardization
+from talksplat.speech.windows import windows_of
+from talksplat.synthetic.speech import speech_of
+from talksplat.train.loop import train
+from talksplat.train.options import TrainOptions
+
+FRAMES = 150
+QUIET = Reporter(quiet=True)
+SETTINGS = ("points=200", "levels=4", "static_steps=4", "head_steps=6", "torso_static_steps=2", "torso_steps=2")
+SHORT = (*SETTINGS, "joint_steps=2", "warm_speech_steps=5", "densify_until=0")
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Portrait:
+    """A drawing that is heard as the synthetic voice."""
+    folder = draw_portrait(tmp_path_factory.mktemp("drawn") / "portrait", frames=FRAMES).folder
+    samples = speech_of("a").samples[: FRAMES * 640]
+    soundfile.write(folder / "audio.wav", samples, 16_000, subtype="PCM_16")
+    raw = find_encoder("embedding").encode(samples)
+    features = torch.from_numpy(Standardization.of(raw).apply(raw))
+    save_file({"features": features}, folder / "speech" / "embedding.safetensors")
+    return Portrait(folder)
+
+
+@pytest.fixture(scope="module")
+def saved(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> SavedAvatar:
+    path = tmp_path_factory.mktemp("out") / "a.avatar"
+    train(portrait.folder, path, TrainOptions(speech="articulation", settings=SHORT), choose_rasterizer("cpu"), QUIET)
+    return load_avatar(path)
+
+
+def test_portraits_need_no_features_beside_the_embeddings(portrait: Portrait) -> None:
+    plain, more = PortraitDataset(portrait, "embedding"), PortraitDataset(portrait, "articulation")
+    assert torch.equal(more.features[:, : plain.channels], plain.features)
+    assert torch.equal(more.heard, plain.features)
+    assert more.articulator is not None
+    assert more.channels == plain.channels + more.articulator.channels
+    told = more.features[:, plain.channels :]
+    deviations = told[: 2 * len(more.train_frames)].std(0)
+    assert all(value == 0 or 0.7 < value < 1.2 for value in deviations.tolist())
+    assert (deviations > 0).any()
+    assert deviations[1] == 0  # The drawn mouth is always as wide.
+    assert more.rest_speech.shape == (more.channels,)
+
+
+def test_the_avatar_keeps_what_it_was_trained_with(portrait: Portrait, saved: SavedAvatar) -> None:
+    dataset = PortraitDataset(portrait, "articulation")
+    assert saved.articulator is not None
+    assert dataset.articulator is not None
+    heard = dataset.heard.numpy()
+    assert np.allclose(saved.articulator.extended(heard), dataset.articulator.extended(heard), atol=1e-5)
+    again = PortraitDataset(portrait, "articulation", saved.articulator)
+    test = slice(2 * (again.test_frames[0] + 1), None)
+    assert torch.allclose(again.features[test], dataset.features[test], atol=1e-5)
+
+
+def test_new_speech_is_heard_as_in_training(saved: SavedAvatar, tmp_path: Path) -> None:
+    sound = speech_of("b").samples[: 100 * 640]
+    soundfile.write(tmp_path / "new.wav", sound, 16_000, subtype="FLOAT")
+    encoder = find_encoder("articulation")
+    hearing = Hearing.of(tmp_path / "new.wav", encoder, QUIET, saved.articulator)
+    assert hearing.channels == saved.channels
+    raw = encoder.encode(sound)
+    assert saved.articulator is not None
+    features = torch.from_numpy(saved.articulator.extended(Standardization.of(raw).apply(raw)))
+    for frame, windows in enumerate(hearing.windows(None)):
+        torch.testing.assert_close(windows, windows_of(features, frame), atol=1e-4, rtol=1e-4)
+    result = speak(saved, tmp_path / "new.wav", tmp_path / "new.mp4", SpeakConfig(), choose_rasterizer("cpu"), QUIET)
+    assert dataclasses.asdict(result)["frames"] == 100
