@@ -24,6 +24,7 @@ from talksplat.evaluate.evaluation import (
     run_trial,
     write_everything,
 )
+from talksplat.evaluate.foreign import foreign_voices, judged_voice
 from talksplat.evaluate.judges import pairwise
 from talksplat.evaluate.painter import AvatarPainter, Drive
 from talksplat.methods.avatar_file import SavedAvatar, save_avatar
@@ -280,6 +281,33 @@ def test_an_avatar_without_a_human_face_still_gets_a_report(
     assert found["frame_psnr_avatar"] > 0
     assert found["lip_correlation"] is None
     assert any("no face was found" in note for note in report["notes"])
+
+
+def test_foreign_lips_are_a_truth_for_foreign_speech(dataset: PortraitDataset):
+    true = dataset.portrait.tracks.mouth[:, 0].double().numpy()
+    late = np.concatenate([true[:1].repeat(2), true[:-2]])
+    voice = judged_voice(dataset.portrait, 3 * true + 0.1, 0)
+    assert voice.correlation.value == pytest.approx(1)
+    assert (voice.lag, voice.frames, voice.source) == (0, FRAMES, "drawn.mp4")
+    assert judged_voice(dataset.portrait, late, 0).lag == 2
+    gone = np.where(np.arange(FRAMES) % 3 == 0, np.nan, true)[:90]
+    assert judged_voice(dataset.portrait, gone, 0).correlation.value == pytest.approx(1)
+
+
+def test_foreign_speech_is_said_frame_by_frame(
+    dataset: PortraitDataset, saved: SavedAvatar, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    def spoken(avatar: SavedAvatar, audio: Path, *rest: object, most: int) -> np.ndarray:
+        asked.append((audio, most))
+        return dataset.portrait.tracks.mouth.double().numpy()[:most]
+
+    monkeypatch.setattr("talksplat.evaluate.foreign.spoken_mouth", spoken)
+    folder = dataset.portrait.folder
+    found = foreign_voices(saved, [folder, folder], choose_rasterizer("cpu"), QUIET, "cpu", 0)
+    assert asked == [(folder / "audio.wav", FRAMES)] * 2
+    assert [voice.correlation.value for voice in found] == pytest.approx([1, 1])
 
 
 def test_an_avatar_of_another_video_is_refused(dataset: PortraitDataset, saved: SavedAvatar, tmp_path: Path):

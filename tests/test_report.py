@@ -18,6 +18,7 @@ from talksplat.report.figures import (
     LINEAR,
     TRUTH,
     EvaluationReport,
+    ForeignVoice,
     Gain,
     HeadScore,
     HeldOut,
@@ -63,6 +64,7 @@ def report() -> EvaluationReport:
         ),
         notes=["LPIPS is not available."],
         machine={"command": "talksplat evaluate <a>", "torch": "2.13"},
+        foreign=[ForeignVoice("bob", "<bob>.mp4", 500, Interval(0.4321, 0.3, 0.5), 0.5, -1)],
     )
 
 
@@ -140,6 +142,8 @@ def test_what_users_wrote_is_escaped_and_every_figure_is_there(
     assert "a&lt;b&gt;&quot;&amp;.mp4" in text
     assert "own &lt;recording&gt;" in text
     assert "<recording>" not in text
+    assert "bob (&lt;bob&gt;.mp4)" in text
+    assert "0.43 <small>0.30 … 0.50</small>" in text
     for name in (*BASELINES, LINEAR, "GSTalker", "other data", "LPIPS is not available.", "25.0 frames a second"):
         assert name in text
     assert text.index("frame 610") < text.index("frame 640")

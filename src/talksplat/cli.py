@@ -172,6 +172,8 @@ class Evaluate(Verb):
     """Folder to write report.html and report.json to."""
     torso: Torso = "own"
     """Recorded: judge the head over the recorded torso and background, as in the published figures."""
+    foreign: Annotated[list[Path], UseAppendAction] = field(default_factory=list)
+    """Portrait of another person whose speech the avatar is to say; may be given several times."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA where gsplat runs, else the processor."""
 
@@ -185,7 +187,7 @@ class Evaluate(Verb):
             self.out,
             rasterizer,
             reporter,
-            EvaluationOptions(device=device, torso=self.torso),
+            EvaluationOptions(device=device, torso=self.torso, foreign=tuple(self.foreign)),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from talksplat.evaluate import summary
 from talksplat.evaluate.areas import squares
 from talksplat.evaluate.baselines import nearest_poses, nearest_speech
 from talksplat.evaluate.faces import FaceReader, Tracker
+from talksplat.evaluate.foreign import foreign_voices
 from talksplat.evaluate.judges import Judge, find_judges
 from talksplat.evaluate.machine import describe_machine
 from talksplat.evaluate.observations import Observations, Plan, observe
@@ -66,6 +68,8 @@ class EvaluationOptions:
     """Where the rasterizer draws."""
     torso: Literal["own", "recorded"] = "own"
     """Recorded: the frames' own torso lies behind the head, as in the published figures."""
+    foreign: tuple[Path, ...] = ()
+    """Portraits of other people whose speech the avatar is made to say."""
 
 
 def evaluate(
@@ -97,6 +101,8 @@ def evaluate(
         notes = ["Torso and background are the recorded ones, as in the published figures.", *notes]
     trial = Trial(dataset, saved.closed_mouth, painter, (judges, notes), FaceTracker, options)
     report, gallery = run_trial(trial, subject_of(saved, dataset, avatar, options), reporter, start)
+    voices = foreign_voices(saved, options.foreign, rasterizer, reporter, options.device, options.seed)
+    report = dataclasses.replace(report, foreign=voices)
     write_everything(Path(out), report, gallery)
     return {"report": str(Path(out) / "report.html"), **headline(report)}
 
@@ -190,6 +196,7 @@ def headline(report: EvaluationReport) -> dict[str, Any]:
         "lmd_px": own.distance.value,
         "lmd_percent": own.relative_distance.value,
         "faces_missing": own.faces_missing,
+        "cross_driven_lip_correlation": report.foreign_correlation,
         "head_jitter_px": report.head.rendered.jitter,
         "head_jitter_true_px": report.head.true.jitter,
         "size_pulse_percent": report.head.rendered.pulse,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,16 @@ READERS = 2
 
 
 def spoken_mouth(
-    saved: SavedAvatar, audio: Path, rasterizer: Rasterizer, reporter: Reporter, device: str = "cpu"
+    saved: SavedAvatar,
+    audio: Path,
+    rasterizer: Rasterizer,
+    reporter: Reporter,
+    device: str = "cpu",
+    most: int | None = None,
 ) -> Float[np.ndarray, "T 3"]:
     """Inner-lip opening, width and outer opening of every frame that ``speak`` would make of ``audio``.
 
-    In distances of the outer eye corners; NaN where no face was found.
+    In distances of the outer eye corners; NaN where no face was found. At ``most`` so many frames are made.
 
     Raises:
         MissingInput, UnreadableMedia, UnsuitableSpeech: see :meth:`Hearing.of`.
@@ -35,11 +41,12 @@ def spoken_mouth(
     hearing = Hearing.of(audio, find_encoder(saved.speech_encoder, threads=1), reporter, saved.articulator)
     track = DrivingTrack(saved.head_to_camera, held_expression(saved))
     renderer = Renderer(saved, rasterizer, device)
+    frames = hearing.frames if most is None else min(most, hearing.frames)
     readings = {}
-    with FaceReader(READERS) as reader, reporter.bar("read lips", hearing.frames) as bar:
-        for index, speech in enumerate(hearing.windows(saved.rest_speech)):
+    with FaceReader(READERS) as reader, reporter.bar("read lips", frames) as bar:
+        for index, speech in enumerate(islice(hearing.windows(saved.rest_speech), frames)):
             pose, expression = track.at(index)
             condition = Condition(speech=speech, expression=expression, head_pose=pose)
             readings[index] = reader.read(renderer.draw(condition))
             bar.advance()
-        return mouth_measures(film(readings, range(hearing.frames)))
+        return mouth_measures(film(readings, range(frames)))

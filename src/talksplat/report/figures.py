@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,21 @@ class LipScore:
 
 
 @dataclass(frozen=True)
+class ForeignVoice:
+    """How the lips follow another person's speech, by that person's own lips (cross-driven lip correlation)."""
+
+    portrait: str
+    """Name of the other person's portrait folder."""
+    source: str
+    frames: int
+    correlation: Interval
+    """Of the rendered lip opening with the one that was filmed with this sound."""
+    best: float
+    lag: int
+    """As in :class:`LipScore`."""
+
+
+@dataclass(frozen=True)
 class HeadScore:
     """Steadiness of the head, read by the same tracker."""
 
@@ -179,6 +194,8 @@ class EvaluationReport:
     """What could not be measured, and why."""
     machine: dict[str, Any]
     """Versions, processor and command."""
+    foreign: list[ForeignVoice] = field(default_factory=list)
+    """Other people's speech, where portraits of them were given."""
     format: int = FORMAT
 
     def score(self, candidate: str, area: str, metric: str) -> Interval | None:
@@ -191,6 +208,12 @@ class EvaluationReport:
         found = [g for g in self.gains if (g.baseline, g.area, g.metric) == (baseline, area, metric)]
         return found[0].interval if found else None
 
+    @property
+    def foreign_correlation(self) -> float:
+        """Mean cross-driven lip correlation; NaN where no other portraits were given."""
+        known = [voice.correlation.value for voice in self.foreign if math.isfinite(voice.correlation.value)]
+        return sum(known) / len(known) if known else math.nan
+
     def lip(self, candidate: str) -> LipScore:
         """The lips of one candidate."""
         return next(score for score in self.lips if score.candidate == candidate)
@@ -199,7 +222,7 @@ class EvaluationReport:
 def plain(value: Any) -> Any:
     """A report or a part of it as JSON values; what is not a finite number becomes None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

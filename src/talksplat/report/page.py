@@ -192,7 +192,24 @@ def _lips(report: EvaluationReport) -> str:
         f"avatar below it has not learned to speak. Difference to it: <b>{interval(report.lip_gain)}</b>.</p>"
         '<div class="wide"><table><tr><th></th><th>correlation ↑</th><th>best, frames late</th><th>LMD ↓</th>'
         f"<th>LMD, % of eye distance ↓</th><th>faces missing</th></tr>{''.join(rows)}</table></div>"
-        f"<h3>Lip opening over time, in distances of the outer eye corners</h3>{plot}"
+        f"<h3>Lip opening over time, in distances of the outer eye corners</h3>{plot}{_foreign(report)}"
+    )
+
+
+def _foreign(report: EvaluationReport) -> str:
+    if not report.foreign:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(voice.portrait)} ({escape(voice.source)})</td><td>{interval(voice.correlation)}</td>"
+        f"<td>{number(voice.best)} at {voice.lag:+d}</td><td>{voice.frames}</td></tr>"
+        for voice in report.foreign
+    )
+    return (
+        "<h3>Other people's speech</h3>"
+        "<p>The avatar says what others said; its lip opening is correlated with that of whoever was filmed saying "
+        "it. Mean: <b>" + number(report.foreign_correlation) + "</b>.</p>"
+        '<div class="wide"><table><tr><th>speech of</th><th>cross-driven lip correlation ↑</th>'
+        f"<th>best, frames late</th><th>frames</th></tr>{rows}</table></div>"
     )
 
 
