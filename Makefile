@@ -3,6 +3,8 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+# Processes that test files are dealt out to; each takes up to 2 GB.
+WORKERS ?= 2
 DEMO ?= demo
 BIN := $(VENV)/bin
 # The install is editable: changes in src/ need no new one, changes in the native part and the metadata do.
@@ -17,7 +19,7 @@ demo: $(INSTALLED)
 	$(BIN)/talksplat demo --out "$(DEMO)" $(if $(VIDEO),--video "$(VIDEO)") $(if $(CONSENT),--consent "$(CONSENT)")
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

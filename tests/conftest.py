@@ -13,6 +13,11 @@ from jaxtyping import install_import_hook
 _checks = install_import_hook("talksplat", "beartype.beartype")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files come first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def clips() -> Path:
     """The folder of real clips; tests that need it are marked ``clips``."""

@@ -16,6 +16,7 @@ from talksplat.synthetic.speech import Voice, speech_of
 from talksplat.train.loop import train
 from talksplat.train.options import TrainOptions
 
+pytestmark = pytest.mark.slow
 SIZE = 256
 SETTINGS = (
     *("points=4000", "max_points=8000", "static_steps=100", "head_steps=3000", "densify_until=600"),
