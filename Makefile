@@ -1,5 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv.
-# Variables: PYTHON (3.11 or newer), VIDEO and CONSENT (a real clip for the demo), TORCH (what pip installs as torch).
+# Variables: PYTHON (3.11 or newer), VIDEO and CONSENT (a real clip for the demo), TORCH (what pip installs as torch),
+# WORKERS (processes that run tests).
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 TORCH ?= torch==2.13.0
 VENV ?= .venv
