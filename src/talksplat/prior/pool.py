@@ -29,7 +29,7 @@ from talksplat.landmarks import BLENDSHAPES
 from talksplat.model.articulation import lip_shapes
 from talksplat.portrait import Portrait
 from talksplat.prior.offset import av_offset
-from talksplat.speech.encoders import EmbeddingEncoder
+from talksplat.speech.encoders import EmbeddingEncoder, on_steps
 from talksplat.speech.prior import MEASURES, ArticulationPrior
 from talksplat.speech.standardization import Standardization
 from talksplat.storage import replacing, write_json
@@ -68,10 +68,8 @@ class PoolClip:
         """Standardised features on the 50 Hz grid, as :class:`EmbeddingEncoder` makes them of sound."""
         rows = MARGIN_ROWS + 2 * np.arange(2 * len(self))
         mel = (self.mel[rows - 3] + self.mel[rows - 2]) / 2
-        around = np.pad(self.embedding, ((1, 1), (0, 0)), mode="edge")
-        before, at, after = around[:-2], around[1:-1], around[2:]
-        steps = np.stack([0.75 * at + 0.25 * before, 0.75 * at + 0.25 * after], axis=1)
-        raw = np.concatenate([mel, steps.reshape(2 * len(self), -1)], axis=1)
+        embedding = on_steps(np.pad(self.embedding, ((1, 1), (0, 0)), mode="edge"))
+        raw = np.concatenate([mel, embedding], axis=1)
         return Standardization.of(raw).apply(raw)
 
     def together(self) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from talksplat.clock import STEPS_PER_FRAME
+from talksplat.speech.encoders import on_steps
 from talksplat.speech.prior import MEASURES, ArticulationPrior
 from talksplat.speech.ridge import PENALTIES, blocks, lip_inputs, ridge, ridge_path
 
@@ -97,9 +98,7 @@ class Articulator:
 def extended_by(features: Features, told: Float32[np.ndarray, "T K"]) -> Float32[np.ndarray, "steps more"]:
     """Features with what is told of their frames behind them, interpolated to the two steps of a frame."""
     around = np.pad(told, ((1, 1), (0, 0)), mode="edge")
-    before, at, after = around[:-2], around[1:-1], around[2:]
-    steps = np.stack([0.75 * at + 0.25 * before, 0.75 * at + 0.25 * after], axis=1)
-    return np.concatenate([features, steps.reshape(len(features), -1)], axis=1).astype(np.float32)
+    return np.concatenate([features, on_steps(around)], axis=1).astype(np.float32)
 
 
 def fit_articulator(

@@ -179,10 +179,7 @@ class EmbeddingEncoder(BlockEncoder):
         mel = (rows[steps - 3] + rows[steps - 2]) / 2
         starts = first - self.rows_before + self.rows_per_frame * np.arange(-1, frames + 1)
         around = self.embed(np.stack([rows[at : at + self.rows_before + self.rows_after] for at in starts]))
-        before, at, after = around[:-2], around[1:-1], around[2:]
-        early, late = 0.75 * at + 0.25 * before, 0.75 * at + 0.25 * after
-        embedding = np.stack([early, late], axis=1).reshape(-1, around.shape[1])
-        return np.concatenate([mel, embedding], axis=1)
+        return np.concatenate([mel, on_steps(around)], axis=1)
 
     def rows(self, block: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "rows 32"]:
         """Mel rows of a block of whole frames: four a frame, the first of each begins at the frame's middle."""
@@ -241,6 +238,16 @@ def find_encoder(name: str, threads: int | None = None) -> SpeechEncoder:
             hint=f"choose one of them with --speech; `{DEFAULT_ENCODER}` is the default",
         )
     return ENCODERS[name](threads)
+
+
+def on_steps(around: Float32[np.ndarray, "padded channels"]) -> Float32[np.ndarray, "steps channels"]:
+    """Values of frames on the 50 Hz grid, whose steps lie a quarter of a frame off the middle; linear interpolation.
+
+    ``around``: the frames with one more before and one after them.
+    """
+    before, at, after = around[:-2], around[1:-1], around[2:]
+    steps = np.stack([0.75 * at + 0.25 * before, 0.75 * at + 0.25 * after], axis=1)
+    return steps.reshape(-1, around.shape[1])
 
 
 def blocks_with_margins(
