@@ -102,6 +102,11 @@ class PortraitDataset:
         return self.features.shape[1]
 
     @property
+    def told_channels(self) -> int:
+        """How many of the last features tell what lips do."""
+        return self.features.shape[1] - self.heard.shape[1]
+
+    @property
     def rest_windows(self) -> Float[torch.Tensor, "8 channels 16"]:
         """The windows of a frame in the midst of the rest state."""
         return self.rest_speech[None, :, None].expand(WINDOWS, -1, WINDOW_STEPS)

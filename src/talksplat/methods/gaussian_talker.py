@@ -108,6 +108,8 @@ class GaussianTalkerConfig(MethodConfig):
     """Mean screen gradient above which a Gaussian grows."""
     max_points: int = 50_000
     """Most Gaussians of a layer."""
+    max_radius: float = 20.0
+    """Pixels of a Gaussian's three deviations above which it goes, late in the growth."""
     l1: float = 0.8
     """Weight of L1."""
     ssim: float = 0.2
@@ -151,6 +153,7 @@ QUICK = GaussianTalkerConfig(
     densify_until=600,
     gradient_threshold=0.0003,
     max_points=20_000,
+    max_radius=150.0,
     perceptual=0.1,
     perceptual_view="patch",
     perceptual_every=2,
@@ -227,7 +230,7 @@ def _density(config: GaussianTalkerConfig) -> tuple[DensifyPolicy, ...]:
             split_size=0.002,
             min_opacity=0.005,
             max_size=0.02 if bounded else float("inf"),
-            max_radius_px=20.0 if bounded else float("inf"),
+            max_radius_px=config.max_radius if bounded else float("inf"),
             max_points=config.max_points,
         )
         for start, stop, grows, bounded in rounds

@@ -134,5 +134,5 @@ def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) 
     linear = fit_lip_baseline(features, recorded.numpy(), train.numpy(), spectral_channels=spectral)
     closed = recorded[torch.tensor(dataset.closed_frames)].mean(0)
     told = torch.from_numpy(linear.predict(features, np.arange(len(recorded)))).float()
-    rest = dataset.rest_windows, closed
-    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest)
+    rest, sure = (dataset.rest_windows, closed), dataset.told_channels
+    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest, sure)
