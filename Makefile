@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 	$(BIN)/talksplat demo --out "$(DEMO)" $(if $(VIDEO),--video "$(VIDEO)") $(if $(CONSENT),--consent "$(CONSENT)")
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
