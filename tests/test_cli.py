@@ -231,7 +231,14 @@ def test_a_real_interruption_ends_with_130() -> None:
         "def run(self, reporter):\n    print('started', flush=True)\n    time.sleep(60)\n"
         "cli.Doctor.run = run\nsys.exit(cli.main(['doctor']))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells have what they run in the background ignore interruptions.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
     time.sleep(0.1)

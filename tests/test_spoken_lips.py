@@ -24,6 +24,8 @@ SETTINGS = (
     "speech_rate_factor=0.3",
 )
 """A quarter of the pixels and none of the finish of `quick`: enough to judge lips."""
+PREPARATION = PrepareConfig(consent="a drawn speaker", size=SIZE, av_offset=0.0)
+"""Sound and picture are drawn together, to the frame."""
 QUIET = Reporter(quiet=True)
 
 
@@ -31,7 +33,7 @@ QUIET = Reporter(quiet=True)
 def avatar(tmp_path_factory: pytest.TempPathFactory) -> SavedAvatar:
     folder = tmp_path_factory.mktemp("speaker")
     SyntheticSpeaker(size=SIZE).write_video(folder / "speaker.mp4")
-    prepare(folder / "speaker.mp4", folder / "portrait", PrepareConfig(consent="a drawn speaker", size=SIZE), QUIET)
+    prepare(folder / "speaker.mp4", folder / "portrait", PREPARATION, QUIET)
     options = TrainOptions(settings=SETTINGS)
     train(folder / "portrait", folder / "speaker.avatar", options, choose_rasterizer("cpu"), QUIET)
     return load_avatar(folder / "speaker.avatar")

@@ -77,7 +77,11 @@ def demonstrate(out: Path, config: DemoConfig, rasterizer: Rasterizer, reporter:
     clip = config.video or timed("film", lambda: film_synthetic_speaker(out / "speaker.mp4", config, reporter))
     audio = config.audio or synthetic_speech(out / "new-speech.wav")
     portrait, avatar = out / clip.stem, out / f"{clip.stem}.avatar"
-    preparation = PrepareConfig(consent=config.consent or SYNTHETIC_CONSENT, size=config.size)
+    preparation = PrepareConfig(
+        consent=config.consent or SYNTHETIC_CONSENT,
+        size=config.size,
+        av_offset=None if config.video else 0.0,  # The drawn lips do not run ahead of their sounds as people's do.
+    )
     options = TrainOptions(
         method=config.method, preset=config.preset, device=config.device, resume=True, settings=config.settings
     )

@@ -22,11 +22,13 @@ SETTINGS = (
 )
 PROGRAM = """
 import sys
+import torch
 from pathlib import Path
 from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import choose_rasterizer
 from talksplat.train.loop import train
 from talksplat.train.options import TrainOptions
+torch.set_num_threads(2)  # last digits depend on it
 options = TrainOptions(settings=tuple(sys.argv[3:]), checkpoint_seconds=0.2)
 train(Path(sys.argv[1]), Path(sys.argv[2]), options, choose_rasterizer("cpu"), Reporter(quiet=True))
 """
@@ -34,6 +36,7 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), options, choose_rasterizer("cpu"), R
 
 def test_kill_and_resume(tmp_path: Path) -> None:
     portrait = draw_portrait(tmp_path / "portrait", frames=40, size=48)
+    torch.set_num_threads(2)
     quiet, rasterizer = Reporter(quiet=True), choose_rasterizer("cpu")
     train(portrait.folder, tmp_path / "whole.avatar", TrainOptions(settings=SETTINGS), rasterizer, quiet)
 

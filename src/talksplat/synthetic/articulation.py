@@ -79,9 +79,6 @@ TARGETS: dict[str, Target] = {
 MARKS = "ːˈˌ"
 ANTICIPATION_S, CARRY_OVER_S = 0.055, 0.050
 """Time constants of a sound's dominance before and after it."""
-LEAD_S = 0.04
-"""How far the mouth's shapes run ahead of their sounds, as people's do; without it the prior of speech and lips finds
-these lips 0.9 frames late, with it 0.4. Closures stay on p, b and m."""
 JAW_SLOWNESS = 1.5
 LEAST_SHUT_S = 1.08 / FRAME_RATE
 """No closure is shorter, so that one frame at least falls into each."""
@@ -132,7 +129,7 @@ def articulate(speech: Speech, times: Float[np.ndarray, " T"]) -> dict[str, Floa
     insistence = np.array([s.target.insistence for s in sounds])
     targets = np.array([s.target.values for s in sounds])
     middle, half = (start + end) / 2, (end - start) / 2
-    away = times[:, None] + LEAD_S - middle
+    away = times[:, None] - middle
     # The core of a sound is the middle third of it; from there its dominance falls off exponentially.
     beyond = np.maximum(np.abs(away) - half / 3, 0)
     decay = np.where(away < 0, ANTICIPATION_S, CARRY_OVER_S)
