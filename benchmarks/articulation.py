@@ -8,18 +8,15 @@ method. No avatar is trained. Portraits must have been prepared with the offset 
 Ends with one line of JSON: correlations by clip.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
-from offsets import priors_without
+from offsets import strangers
 
 from talksplat.dataset import PortraitDataset
 from talksplat.metrics.sync import correlation
 from talksplat.model.articulation import person_articulation
-from talksplat.portrait import Portrait
 from talksplat.speech.articulator import fit_articulator
 from talksplat.speech.baseline import fit_lip_baseline
 from talksplat.speech.prior import MEASURES
@@ -27,23 +24,16 @@ from talksplat.storage import write_json
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("portraits", nargs="+", type=Path)
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--same", nargs="*", default=["lieu-45s=office-man-60s"])
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    datasets = [PortraitDataset(Portrait(path), "embedding") for path in given.portraits]
-    names = [Path(dataset.portrait.info.provenance.source).stem for dataset in datasets]
-    same = dict(pair.split("=") for pair in given.same)
-    priors = priors_without([same.get(name, name) for name in names], given.pool)
+    """Print rows a clip and one line of JSON."""
+    clips, out = strangers(__doc__)
     found = {}
     print(f"{'clip':<28} {'told by':<10} " + " ".join(f"{name:>8}" for name in MEASURES))
-    for name, dataset, prior in zip(names, datasets, priors, strict=True):
+    for name, (portrait, prior) in clips.items():
+        dataset = PortraitDataset(portrait, "embedding")
         train, test = np.array(dataset.train_frames), np.array(dataset.test_frames)
         features = dataset.heard.numpy()
         components = torch.from_numpy(prior.components)
-        lips = person_articulation(dataset.portrait.tracks, components, torch.from_numpy(train)).numpy()
+        lips = person_articulation(portrait.tracks, components, torch.from_numpy(train)).numpy()
         own = fit_lip_baseline(features, lips, train, spectral_channels=prior.spectral_channels)
         told = {
             "own": own.predict(features, test),
@@ -56,8 +46,8 @@ def main() -> None:
         }
         for who, values in found[name].items():
             print(f"{name:<28} {who:<10} " + " ".join(f"{value:8.2f}" for value in values.values()), flush=True)
-    if given.out:
-        write_json(given.out, found)
+    if out:
+        write_json(out, found)
     print(json.dumps(found))
 
 

@@ -57,8 +57,9 @@ def priors_without(people: Sequence[str], pool: Path) -> list[ArticulationPrior]
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def strangers(description: str | None) -> tuple[dict[str, tuple[Portrait, ArticulationPrior]], Path | None]:
+    """From the command line: portraits by their source's name, each with a prior without its person; and --out."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("portraits", nargs="+", type=Path)
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--same", nargs="*", default=["lieu-45s=office-man-60s"])
@@ -68,6 +69,13 @@ def main() -> None:
     names = [Path(portrait.info.provenance.source).stem for portrait in portraits]
     same = dict(pair.split("=") for pair in given.same)
     priors = priors_without([same.get(name, name) for name in names], given.pool)
+    return dict(zip(names, zip(portraits, priors, strict=True), strict=True)), given.out
+
+
+def main() -> None:
+    """Print a row a clip and one line of JSON."""
+    clips, out = strangers(__doc__)
+    names, portraits, priors = list(clips), *zip(*clips.values(), strict=True)
     sounds = [portrait.audio() for portrait in portraits]
     rows, foreign = [], []
     print(f"{'clip':<28} {'late':>6} {'agrees':>7} {'stands out':>11}   errors at shifts of {SHIFTS}")
@@ -94,8 +102,8 @@ def main() -> None:
         "own_called_foreign": sum(row["foreign"] for row in rows),
         "foreign_called_own": sum(not row["foreign"] for row in foreign),
     }
-    if given.out:
-        write_json(given.out, {**result, "clips": rows, "pairs": foreign})
+    if out:
+        write_json(out, {**result, "clips": rows, "pairs": foreign})
     print(json.dumps(result))
 
 

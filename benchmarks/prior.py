@@ -29,6 +29,7 @@ RECIPES = {
 
 
 def main() -> None:
+    """Print a row a recipe and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)
     parser.add_argument("--out", type=Path)

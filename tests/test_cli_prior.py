@@ -68,7 +68,10 @@ def test_wrong_paths_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_its_verbs_are_like_all_others() -> None:
+def test_its_verbs_are_like_all_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert issubclass(PriorTrain, Verb)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         main(["prior", "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert all(verb in said for verb in ("add", "train", "evaluate"))

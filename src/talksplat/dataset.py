@@ -61,7 +61,8 @@ class PortraitDataset:
         """
         self.portrait = portrait
         self.encoder = encoder
-        self.heard = portrait.speech(find_encoder(encoder).stored)
+        speech = find_encoder(encoder)
+        self.heard = portrait.speech(speech.stored)
         """Standardised features of the encoder alone."""
         self.train_frames, self.test_frames = usable_frames(portrait)
         if len(self.train_frames) < 10:
@@ -70,7 +71,7 @@ class PortraitDataset:
                 hint="look at its quality.png, and prepare a clip in which the face is seen",
             )
         self.features, self.articulator = self.heard, articulator
-        if find_encoder(encoder).articulates:
+        if speech.articulates:
             self._articulate()
         tracks = portrait.tracks
         self.expression = torch.cat([tracks.action_units, tracks.eye_opening[:, None]], 1)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from talksplat.speech.articulator import MARGIN, Articulator, articulation_channels, fit_articulator
-from talksplat.speech.prior import ArticulationPrior, shipped_prior
+from talksplat.speech.articulator import MARGIN, Articulator, fit_articulator
+from talksplat.speech.prior import MEASURES, ArticulationPrior, shipped_prior
 
 FRAMES = 400
 TRAIN = np.arange(320)
@@ -31,7 +31,7 @@ def standardized(values: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def told(prior: ArticulationPrior, features: np.ndarray) -> np.ndarray:
-    return prior.tell(features)[:, : articulation_channels(prior)]
+    return prior.tell(features)[:, : len(MEASURES) + len(prior.components)]
 
 
 def alike(first: np.ndarray, second: np.ndarray) -> float:

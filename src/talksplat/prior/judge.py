@@ -48,21 +48,10 @@ def judge_clip(prior: ArticulationPrior, clip: PoolClip) -> dict[str, Any]:
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """A judgement as lines for the terminal."""
-    lines = [f"{'clip':<28} {'opening':>8} {'width':>6} {'outer':>6} {'at 0':>6} {'best':>6} {'late':>6} {'told':>6}"]
-    for row in result["clips"]:
-        stated = " ".join(f"{row['stated'][name]:{width}.2f}" for name, width in zip(MEASURES, (8, 6, 6), strict=True))
-        places = f"{row['zero']['opening']:6.2f} {row['best']['opening']:6.2f}"
-        lines.append(f"{row['file']:<28} {stated} {places} {row['lips_late_frames']:6.1f} {row['estimated']:6.1f}")
-    mean = " ".join(f"{result['mean'][name]:{width}.2f}" for name, width in zip(MEASURES, (8, 6, 6), strict=True))
-    return "\n".join([*lines, f"{'mean':<28} {mean}"])
-
-
 def judge_on_people_left_out(
     clips: Sequence[PoolClip], seed: int, reporter: Reporter, recipe: Recipe | None = None
 ) -> dict[str, Any]:
-    """The same, each person judged by a prior fitted and chosen on all others (nested leave-people-out).
+    """As :func:`judge_prior`, each person judged by a prior fitted and chosen on all others (nested leave-people-out).
 
     Raises:
         InputError: clips of fewer than three people.
@@ -100,3 +89,17 @@ def carded_prior(clips: Sequence[PoolClip], seed: int, reporter: Reporter, *, ju
             "opening": {row["file"]: row["stated"]["opening"] for row in found["clips"]},
         }
     return dataclasses.replace(prior, card=card)
+
+
+def table(result: dict[str, Any]) -> str:
+    """What :func:`judge_prior` found, as lines for the terminal."""
+    lines = [f"{'clip':<28} {'opening':>8} {'width':>8} {'outer':>8} {'at 0':>6} {'best':>6} {'late':>6} {'told':>6}"]
+    for row in result["clips"]:
+        places = f"{row['zero']['opening']:6.2f} {row['best']['opening']:6.2f}"
+        late = f"{row['lips_late_frames']:6.1f} {row['estimated']:6.1f}"
+        lines.append(f"{row['file']:<28} {_measures(row['stated'])} {places} {late}")
+    return "\n".join([*lines, f"{'mean':<28} {_measures(result['mean'])}"])
+
+
+def _measures(correlations: dict[str, float]) -> str:
+    return " ".join(f"{correlations[name]:8.2f}" for name in MEASURES)

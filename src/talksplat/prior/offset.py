@@ -17,7 +17,8 @@ from talksplat.speech.prior import MEASURES, ArticulationPrior
 WEIGHTS = (0.4, 0.2, 0.4)
 """What each of :data:`MEASURES` counts for; width follows speech least."""
 FOREIGN = 0.3
-"""Agreement below which a sound is not of these lips: foreign sounds reached 0.28 at most on real clips (see docs)."""
+"""Agreement below which a sound is not of these lips: on real clips foreign sounds reached 0.25 at most, own ones 0.54
+at least (benchmarks/offsets.py)."""
 PEAK = 2
 """Frames about the best lag that belong to its peak."""
 CERTAIN = 0.08

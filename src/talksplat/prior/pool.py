@@ -28,7 +28,7 @@ from talksplat.errors import InputError, PriorError
 from talksplat.landmarks import BLENDSHAPES
 from talksplat.model.articulation import lip_shapes
 from talksplat.portrait import Portrait
-from talksplat.prior.offset import av_offset
+from talksplat.prior.offset import av_offset, lagged
 from talksplat.speech.encoders import EmbeddingEncoder, on_steps
 from talksplat.speech.prior import MEASURES, ArticulationPrior
 from talksplat.speech.standardization import Standardization
@@ -74,10 +74,7 @@ class PoolClip:
 
     def together(self) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """Frames of lips, and the frames of sound that belong to them."""
-        lips = np.arange(len(self))
-        sound = lips - round(self.lips_late_frames)
-        known = (sound >= 0) & (sound < len(self))
-        return lips[known], sound[known]
+        return lagged(len(self), round(self.lips_late_frames))
 
     def targets(self, components: Float32[np.ndarray, "K 80"]) -> Float32[np.ndarray, "T outputs"]:
         """Articulation, each output standardised; one that never moves is zero."""
@@ -181,16 +178,11 @@ def _read(folder: Path, row: dict[str, Any]) -> PoolClip:
             **arrays,
         )
     except (OSError, ValueError, KeyError) as error:
-        raise PriorError(
-            f"clip `{path}` cannot be read: {error}", hint="copy the pool again, or add the clip anew"
-        ) from error
+        raise PriorError(f"clip `{path}` cannot be read: {error}", hint=ADD_AGAIN) from error
     count = len(clip)
     expected = {"mel": (4 * count + 2 * MARGIN_ROWS - 3, 32), "embedding": (count, 96), "lips": (count, 80)}
     for name, shape in {**expected, "mouth": (count, 3), "blendshapes": (count, len(names))}.items():
         found = getattr(clip, name).shape
         if found != shape or not np.isfinite(getattr(clip, name)).all():
-            raise PriorError(
-                f"clip `{path}`: `{name}` is {found}; expected {shape}, all finite",
-                hint="add the clip to the pool anew",
-            )
+            raise PriorError(f"clip `{path}`: `{name}` is {found}; expected {shape}, all finite", hint=ADD_AGAIN)
     return clip

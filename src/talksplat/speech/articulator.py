@@ -21,7 +21,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 
 from talksplat.clock import STEPS_PER_FRAME
 from talksplat.speech.encoders import on_steps
-from talksplat.speech.prior import MEASURES, ArticulationPrior
+from talksplat.speech.prior import ArticulationPrior
 from talksplat.speech.ridge import PENALTIES, blocks, lip_inputs, ridge, ridge_path
 
 MARGIN = 5
@@ -179,8 +179,3 @@ def _slopes(told: Float64[np.ndarray, "n K"], wanted: Float64[np.ndarray, "n K"]
     """Least-squares slope of what was measured against what the prior tells, never negative."""
     centered = told - told.mean(axis=0)
     return np.maximum((centered * wanted).sum(axis=0) / np.maximum(np.square(centered).sum(axis=0), 1e-9), 0.0)
-
-
-def articulation_channels(prior: ArticulationPrior) -> int:
-    """Mouth measures and components of lip shape: the outputs that become channels."""
-    return len(MEASURES) + len(prior.components)

@@ -3,7 +3,7 @@
 A prior tells, frame by frame, articulation in standard deviations of whoever speaks: the three mouth measures, the
 first principal components of lip shape, and the mouth's blendshapes. It is the mean of ridge regression and of small
 networks, all of which see the window of :func:`talksplat.speech.ridge.lip_inputs`. Nobody's footage is in it, only
-what eleven people have in common; see the card in its file.
+what the people of its pool have in common; see the card in its file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ ENCODER = "embedding"
 """Speech features that a prior hears, standardised by recording."""
 SHIPPED = Path(__file__).parents[1] / "assets" / "speech" / "prior.safetensors"
 """The prior that is part of the package."""
+TRAIN_AGAIN = "make it again with `talksplat prior train DIR --out FILE`"
 
 Layer = tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, " _"]]
 
@@ -50,11 +51,6 @@ class ArticulationPrior:
     """How many of the first speech channels are a spectrum."""
     card: dict[str, Any] = field(default_factory=dict)
     """Which clips it was made from, under which licences, how, and how well it does on people it has not seen."""
-
-    @cached_property
-    def channels(self) -> int:
-        """Articulation channels that are told."""
-        return len(self.outputs)
 
     def tell(
         self, features: Float[np.ndarray, "steps channels"], frames: Int64[np.ndarray, " batch"] | None = None
@@ -140,9 +136,6 @@ def load_prior(path: Path) -> ArticulationPrior:
 def shipped_prior() -> ArticulationPrior:
     """The prior that is part of the package."""
     return load_prior(SHIPPED)
-
-
-TRAIN_AGAIN = "make it again with `talksplat prior train DIR --out FILE`"
 
 
 def _through(layers: tuple[Layer, ...], values: Float32[np.ndarray, "batch inputs"]) -> Float32[np.ndarray, "batch _"]:
