@@ -25,15 +25,15 @@ from talksplat.speech.windows import windows_of_frames
 STEPS = 500
 
 
-def correlations(folder: Path, seed: int) -> dict[str, float]:
+def correlations(folder: Path, seed: int, speech: str) -> dict[str, float]:
     """Correlations of both on the test frames of one portrait."""
     portrait = Portrait(folder)
-    dataset = PortraitDataset(portrait, "embedding")
+    dataset = PortraitDataset(portrait, speech)
     train, test = torch.tensor(dataset.train_frames), torch.tensor(dataset.test_frames)
     opening = portrait.tracks.mouth[:, :1]
-    spectral = find_encoder("embedding").spectral_channels
-    baseline = fit_lip_baseline(dataset.features.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
-    told = {"linear": baseline.predict(dataset.features.numpy(), test.numpy())[:, 0]}
+    spectral = find_encoder(speech).spectral_channels
+    baseline = fit_lip_baseline(dataset.heard.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
+    told = {"linear": baseline.predict(dataset.heard.numpy(), test.numpy())[:, 0]}
     targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
     teacher = fit_lip_baseline(dataset.features.numpy(), targets.numpy(), train.numpy(), spectral_channels=spectral)
     told_targets = torch.from_numpy(teacher.predict(dataset.features.numpy(), np.arange(len(portrait)))).float()
@@ -41,7 +41,8 @@ def correlations(folder: Path, seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
         net = SpeechNet(dataset.channels)
         rest = dataset.rest_windows, targets[torch.tensor(dataset.closed_frames)].mean(0)
-        teach_articulation(net, dataset.features, lips, train, STEPS, seeded(seed, "speech"), rest)
+        chance, sure = seeded(seed, "speech"), dataset.told_channels
+        teach_articulation(net, dataset.features, lips, train, STEPS, chance, rest, sure)
         with torch.no_grad():
             known, asked = (net(windows_of_frames(dataset.features, frames)) for frames in (train, test))
         center = known.mean(0)
@@ -58,10 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path, nargs="+")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speech", choices=("embedding", "articulation"), default="embedding")
     options = parser.parse_args()
     found = {}
     for folder in options.portraits:
-        found[str(folder)] = row = correlations(folder, options.seed)
+        found[str(folder)] = row = correlations(folder, options.seed, options.speech)
         figures = "   ".join(f"{name} {value:.3f}" for name, value in row.items() if name != "test_frames")
         print(f"{folder.resolve().parent.name}/{folder.name}: {figures}", flush=True)
     print(json.dumps(found))

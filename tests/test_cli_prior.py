@@ -31,6 +31,7 @@ def test_a_pool_grows_by_portraits_and_their_consent(pool: Path) -> None:
     rows = json.loads((pool / "index.json").read_text())
     assert [row["file"] for row in rows] == ["ann", "bob", "cyd"]
     assert {row["consent"] for row in rows} == {"a drawing"}
+    assert {row["lips_late_frames"] for row in rows} == {0}  # drawn lips that do not say what is heard
     assert np.load(pool / "bob.npz")["mel"].shape == (4 * 150 + 117, 32)
 
 
@@ -44,7 +45,7 @@ def test_a_prior_is_trained_and_judged(
     assert made["bytes"] == out.stat().st_size
     assert made["seed"] == 4
     assert main(["prior", "evaluate", str(out), str(pool), "--json"]) == 0
-    judged = json.loads(capsys.readouterr().out)
+    judged = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert set(judged["mean"]) >= {"opening", "width", "outer"}
     assert [row["file"] for row in judged["clips"]] == ["ann", "bob", "cyd"]
     assert main(["prior", "evaluate", str(out), str(pool)]) == 0

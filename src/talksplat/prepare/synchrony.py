@@ -54,6 +54,8 @@ class Synchrony:
 
     def line(self) -> str:
         """One line of the quality report."""
+        if not np.isfinite(self.found.agreement):
+            return "no offset between sound and picture to be found: the lips or the sound never move"
         late = self.found.lips_late_frames
         side = "late" if late >= 0 else "early"
         said = f"lips {abs(late):.1f} frames {side} against the sound (agreement {self.found.agreement:.2f})"

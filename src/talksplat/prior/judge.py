@@ -29,19 +29,22 @@ def judge_prior(prior: ArticulationPrior, clips: Sequence[PoolClip]) -> dict[str
 
 
 def judge_clip(prior: ArticulationPrior, clip: PoolClip) -> dict[str, Any]:
-    """One clip's correlations at its stated offset, at 0 and at the offset that the prior estimates."""
+    """One clip's correlations at its stated offset, at 0 and at the offset that the prior estimates.
+
+    None stands for what does not move or is too short to be correlated, as JSON has no other word for it.
+    """
     told, shown = prior.tell(clip.features), clip.targets(prior.components)
     found = av_offset(clip.features, clip.mouth, prior)
 
-    def at(lag: float) -> dict[str, float]:
+    def at(lag: float) -> dict[str, float | None]:
         lips, sound = lagged(len(clip), round(lag))
-        return {name: correlation(told[sound, n], shown[lips, n]) for n, name in enumerate(prior.outputs)}
+        return {name: _known(correlation(told[sound, n], shown[lips, n])) for n, name in enumerate(prior.outputs)}
 
     return {
         "file": clip.name,
         "lips_late_frames": clip.lips_late_frames,
         "estimated": found.lips_late_frames,
-        "agreement": found.agreement,
+        "agreement": _known(found.agreement),
         "stated": at(clip.lips_late_frames),
         "zero": at(0.0),
         "best": at(found.lips_late_frames),
@@ -65,9 +68,13 @@ def judge_on_people_left_out(
     return {"mean": {name: _mean([row["stated"][name] for row in rows]) for name in MEASURES}, "clips": rows}
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def carded_prior(clips: Sequence[PoolClip], seed: int, reporter: Reporter, *, judged: bool) -> ArticulationPrior:
@@ -95,11 +102,15 @@ def table(result: dict[str, Any]) -> str:
     """What :func:`judge_prior` found, as lines for the terminal."""
     lines = [f"{'clip':<28} {'opening':>8} {'width':>8} {'outer':>8} {'at 0':>6} {'best':>6} {'late':>6} {'told':>6}"]
     for row in result["clips"]:
-        places = f"{row['zero']['opening']:6.2f} {row['best']['opening']:6.2f}"
+        places = " ".join(_figure(row[place]["opening"], 6) for place in ("zero", "best"))
         late = f"{row['lips_late_frames']:6.1f} {row['estimated']:6.1f}"
         lines.append(f"{row['file']:<28} {_measures(row['stated'])} {places} {late}")
     return "\n".join([*lines, f"{'mean':<28} {_measures(result['mean'])}"])
 
 
-def _measures(correlations: dict[str, float]) -> str:
-    return " ".join(f"{correlations[name]:8.2f}" for name in MEASURES)
+def _measures(correlations: dict[str, float | None]) -> str:
+    return " ".join(_figure(correlations[name], 8) for name in MEASURES)
+
+
+def _figure(value: float | None, width: int) -> str:
+    return "–".rjust(width) if value is None else f"{value:{width}.2f}"

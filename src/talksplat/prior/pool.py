@@ -101,6 +101,8 @@ def read_pool(folder: Path) -> list[PoolClip]:
 def add_to_pool(portrait: Portrait, folder: Path, name: str, person: str, prior: ArticulationPrior) -> PoolClip:
     """Write what ``portrait`` tells of speech and lips into the pool ``folder`` (made if missing); consent goes along.
 
+    Its lips are stated to be as late as ``prior`` finds them, or on time where that is not certain.
+
     Raises:
         InputError: a clip of that name is already there, or the name is no plain file name.
     """
@@ -145,7 +147,8 @@ def _of_portrait(portrait: Portrait, name: str, person: str, prior: Articulation
         blendshapes=tracks.blendshapes.numpy(),
         names=BLENDSHAPES,
     )
-    return dataclasses.replace(clip, lips_late_frames=av_offset(clip.features, clip.mouth, prior).lips_late_frames)
+    found = av_offset(clip.features, clip.mouth, prior)
+    return dataclasses.replace(clip, lips_late_frames=found.lips_late_frames if found.is_certain else 0.0)
 
 
 def _index(folder: Path) -> list[dict[str, Any]]:
