@@ -4,9 +4,12 @@
     python benchmarks/clips.py --pool
 
 Each stage is the command line in a process of its own, so times and peak memory are those that a user sees. A finished
-cell (clip, method, preset, settings, code version) is a small JSON file in benchmarks/results/clips that is kept; a
-second run of the same code reads it instead of computing it again, and an interrupted one goes on where it was.
-``--pool`` computes nothing: it judges the kept cells, the newest of each clip where the current code has none.
+cell (clip, method, preset, speech features, settings, code version) is a small JSON file in benchmarks/results/clips
+that is kept; a second run of the same code reads it instead of computing it again, and an interrupted one goes on where
+it was. ``--pool`` computes nothing: it judges the kept cells, the newest of each clip where the current code has none.
+
+Where speech features are told by a prior, it is fitted on ``--people`` (a pool of `talksplat prior`)
+without the person of the clip.
 """
 
 from __future__ import annotations
@@ -27,14 +30,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from offsets import priors_without
 
 from talksplat.metrics.sync import Interval, difference_interval
 from talksplat.report.figures import AVATAR, LINEAR, NEAREST_POSE, NEAREST_SPEECH, TRUTH, UNDEFORMED
+from talksplat.speech.encoders import find_encoder
 from talksplat.storage import write_bytes
+from talksplat.train.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "clips"
 SPEECH = ROOT.parent / "shared" / "speech" / "english-radio31.wav"
+PEOPLE = ROOT.parent / "shared" / "speech-lips"
+SAME_PERSON = {"lieu-45s": "office-man-60s"}
+"""Clips whose person is in the pool under another name."""
+DEFAULT_FEATURES = TrainOptions().speech
 STAGES = ("prepare", "train", "speak", "evaluate")
 LIP_CLIPS = ("may-13s", "lieu-45s", "presenter-71s")
 """Clips whose lips must follow the speech, each by itself and all three together."""
@@ -59,11 +69,26 @@ class Job:
     speech: Path
     folder: Path
     """Where portraits, avatars, videos and reports go; nothing in it is needed once the cell is finished."""
+    features: str = DEFAULT_FEATURES
+    """Speech features that drive the avatar."""
+    people: Path = PEOPLE
 
     @property
     def name(self) -> str:
         """Name of the cell's file."""
-        return cell_name(self.clip.stem, self.method, self.preset, self.settings, self.version)
+        features = "" if self.features == DEFAULT_FEATURES else f"-{self.features}"
+        return cell_name(self.clip.stem, self.method, self.preset + features, self.settings, self.version)
+
+    @property
+    def prior(self) -> Path | None:
+        """The prior without the clip's person, made if it is not there yet; None where features need none."""
+        if not find_encoder(self.features).articulates:
+            return None
+        person = SAME_PERSON.get(self.clip.stem, self.clip.stem)
+        found = self.folder / f"prior-without-{person}-{self.version}.safetensors"
+        if not found.is_file():
+            priors_without([person], self.people)[0].save(found)
+        return found
 
     @property
     def portrait(self) -> Path:
@@ -78,6 +103,7 @@ class Job:
         avatar, portrait = str(self.work / "speaker.avatar"), str(self.portrait)
         prepare = ["prepare", str(self.clip), "--out", portrait, "--consent", self.consent, "--size", str(self.size)]
         train = ["train", portrait, "--out", avatar, "--method", self.method, "--preset", self.preset, "--resume"]
+        train += ["--speech", self.features, *(("--prior", str(self.prior)) if self.prior else ())]
         for setting in self.settings:
             train += ["--set", setting]
         return {
@@ -181,6 +207,7 @@ def finished(job: Job, stages: dict[str, Any], report: dict[str, Any]) -> Cell:
         "clip": job.clip.stem,
         "method": job.method,
         "preset": job.preset,
+        "features": job.features,
         "settings": list(job.settings),
         "size": job.size,
         "speech": job.speech.stem,
@@ -304,8 +331,9 @@ def kept_cells(results: Path, clips: list[str], chosen: argparse.Namespace, vers
     newest: dict[str, Cell] = {}
     for path in sorted(results.glob("*.json")):
         cell = json.loads(path.read_text())
-        wanted = (cell["method"], cell["preset"], cell["settings"]) == (chosen.method, chosen.preset, chosen.set)
-        if wanted and (not clips or cell["clip"] in clips):
+        found = cell["method"], cell["preset"], cell.get("features", "embedding"), cell["settings"]
+        wanted = chosen.method, chosen.preset, chosen.features, chosen.set
+        if found == wanted and (not clips or cell["clip"] in clips):
             rank = (cell["version"] == version, cell["date"])
             other = newest.get(cell["clip"])
             if other is None or rank > (other["version"] == version, other["date"]):
@@ -329,6 +357,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("clips", nargs="*", type=Path, help="videos; with --pool, names of clips (none: all)")
     parser.add_argument("--method", default="gstalker")
     parser.add_argument("--preset", default="quick")
+    parser.add_argument("--features", default=DEFAULT_FEATURES, help="speech features that drive the avatar")
+    parser.add_argument("--people", type=Path, default=PEOPLE, help="pool of speech and lips for the prior")
     parser.add_argument("--set", action="append", default=[], help="a setting of the method, name=value")
     parser.add_argument("--out", type=Path, help="folder for portraits, avatars, videos and reports")
     parser.add_argument("--speech", type=Path, default=SPEECH, help="sound to speak")
@@ -357,6 +387,8 @@ def main(arguments: list[str] | None = None) -> int:
             consent=chosen.consent,
             speech=chosen.speech,
             folder=chosen.out,
+            features=chosen.features,
+            people=chosen.people,
         )
         try:
             cells.append(fill(job, chosen.results))

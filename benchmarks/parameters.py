@@ -17,6 +17,7 @@ from talksplat.camera import Camera
 from talksplat.methods.avatar_file import placeholder
 from talksplat.methods.catalogue import METHODS
 from talksplat.model.cloud import GaussianCloud
+from talksplat.model.conditioning import SpeechChannels
 
 PUBLISHED = {
     ("talking-gaussian", "face"): 73_805,
@@ -63,7 +64,9 @@ def main() -> None:
     )
     totals: dict[str, dict[str, int]] = {}
     for method in METHODS:
-        avatar = method.build(method.presets["full"], options.channels, camera, defaultdict(placeholder))
+        avatar = method.build(
+            method.presets["full"], SpeechChannels(options.channels), camera, defaultdict(placeholder)
+        )
         print(f"{method.name}, {options.channels} channels")
         branches = totals[method.name] = {}
         for name, count in parts(avatar).items():

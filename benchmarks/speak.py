@@ -42,7 +42,7 @@ def measure(avatar: Path, frames: int) -> dict[str, np.ndarray]:
     ):
         for index in range(frames):
             pose, expression = track.at(index)
-            speech = torch.randn(8, saved.channels, 16, generator=generator)
+            speech = torch.randn(8, saved.channels.total, 16, generator=generator)
             condition = Condition(speech=speech, expression=expression, head_pose=pose)
             clock = [time.perf_counter()]
             layers = saved.avatar.animate(condition)

@@ -1,5 +1,6 @@
-"""Lip opening told from speech on held-out frames: speech nets taught on what ridge regression tells
-(as in use) and on the recorded lips, beside the linear baseline.
+"""Lip opening told from speech on held-out frames, by speech nets taught the recorded lips, what regression tells of
+them (in use with `embedding`), or what it tells of frames it has not seen (in use with `articulation`); beside the
+linear baseline.
 
     python benchmarks/warm_start.py PORTRAIT [PORTRAIT ...]
 
@@ -18,7 +19,7 @@ from talksplat.dataset import PortraitDataset, seeded
 from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.conditioning import SpeechNet
 from talksplat.portrait import Portrait
-from talksplat.speech.baseline import fit_lip_baseline
+from talksplat.speech.baseline import fit_lip_baseline, told_fitted, told_unseen
 from talksplat.speech.encoders import find_encoder
 from talksplat.speech.windows import windows_of_frames
 
@@ -35,14 +36,15 @@ def correlations(folder: Path, seed: int, speech: str) -> dict[str, float]:
     baseline = fit_lip_baseline(dataset.heard.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
     told = {"linear": baseline.predict(dataset.heard.numpy(), test.numpy())[:, 0]}
     targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
-    teacher = fit_lip_baseline(dataset.features.numpy(), targets.numpy(), train.numpy(), spectral_channels=spectral)
-    told_targets = torch.from_numpy(teacher.predict(dataset.features.numpy(), np.arange(len(portrait)))).float()
-    for name, lips in (("taught_recorded", targets), ("warm_start", told_targets)):
+    known = dataset.features.numpy(), targets.numpy(), train.numpy()
+    fitted, unseen = (
+        torch.from_numpy(tell(*known, spectral_channels=spectral)).float() for tell in (told_fitted, told_unseen)
+    )
+    for name, lips in {"recorded": targets, "fitted": fitted, "unseen": unseen}.items():
         torch.manual_seed(seed)
         net = SpeechNet(dataset.channels)
         rest = dataset.rest_windows, targets[torch.tensor(dataset.closed_frames)].mean(0)
-        chance, sure = seeded(seed, "speech"), dataset.told_channels
-        teach_articulation(net, dataset.features, lips, train, STEPS, chance, rest, sure)
+        teach_articulation(net, dataset.features, lips, train, STEPS, seeded(seed, "speech"), rest)
         with torch.no_grad():
             known, asked = (net(windows_of_frames(dataset.features, frames)) for frames in (train, test))
         center = known.mean(0)

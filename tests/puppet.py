@@ -11,6 +11,7 @@ from talksplat.gaussians import SH_CONSTANT, Gaussians
 from talksplat.methods.avatar_file import SavedAvatar
 from talksplat.methods.method import MethodConfig
 from talksplat.model.avatar import Avatar, Layer
+from talksplat.model.conditioning import SpeechChannels
 from talksplat.portrait import Provenance
 
 DEPTH = 0.7
@@ -93,7 +94,7 @@ def puppet(size: int = 64, frames: int = 60, channels: int = 128, encoder: str =
         method="puppet",
         preset="none",
         config=MethodConfig(),
-        channels=channels,
+        channels=SpeechChannels(channels),
         closed_mouth=0.05,
         speech_encoder=encoder,
         provenance=Provenance(

@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 
 from drawn import draw_portrait
 from talksplat.dataset import PortraitDataset
+from talksplat.errors import InputError
 from talksplat.methods.avatar_file import SavedAvatar, load_avatar
+from talksplat.model.conditioning import SpeechChannels
 from talksplat.portrait import Portrait
 from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import choose_rasterizer
@@ -51,16 +53,17 @@ def saved(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> Saved
 
 def test_portraits_need_no_features_beside_the_embeddings(portrait: Portrait) -> None:
     plain, more = PortraitDataset(portrait, "embedding"), PortraitDataset(portrait, "articulation")
-    assert torch.equal(more.features[:, : plain.channels], plain.features)
+    assert torch.equal(more.features[:, : plain.channels.total], plain.features)
     assert torch.equal(more.heard, plain.features)
     assert more.articulator is not None
-    assert more.channels == plain.channels + more.articulator.channels
-    told = more.features[:, plain.channels :]
+    assert plain.channels == SpeechChannels(128)
+    assert more.channels == SpeechChannels(128 + more.articulator.channels, more.articulator.channels)
+    told = more.features[:, 128:]
     deviations = told[: 2 * len(more.train_frames)].std(0)
     assert all(value == 0 or 0.7 < value < 1.2 for value in deviations.tolist())
     assert (deviations > 0).any()
     assert deviations[1] == 0  # The drawn mouth is always as wide.
-    assert more.rest_speech.shape == (more.channels,)
+    assert more.rest_speech.shape == (more.channels.total,)
 
 
 def test_the_avatar_keeps_what_it_was_trained_with(portrait: Portrait, saved: SavedAvatar) -> None:
@@ -74,12 +77,42 @@ def test_the_avatar_keeps_what_it_was_trained_with(portrait: Portrait, saved: Sa
     assert torch.allclose(again.features[test], dataset.features[test], atol=1e-5)
 
 
+def test_another_prior_can_be_adapted(portrait: Portrait, saved: SavedAvatar, tmp_path: Path) -> None:
+    assert saved.articulator is not None
+    other = dataclasses.replace(saved.articulator.prior, members=saved.articulator.prior.members[:1])
+    other.save(tmp_path / "other.safetensors")
+    options = TrainOptions(speech="articulation", prior=tmp_path / "other.safetensors", settings=SHORT)
+    train(portrait.folder, tmp_path / "a.avatar", options, choose_rasterizer("cpu"), QUIET)
+    kept = load_avatar(tmp_path / "a.avatar").articulator
+    assert kept is not None
+    assert len(kept.prior.members) == 1
+    with pytest.raises(InputError, match="do not use one") as error:
+        train(
+            portrait.folder,
+            tmp_path / "b.avatar",
+            dataclasses.replace(options, speech="embedding"),
+            choose_rasterizer("cpu"),
+            QUIET,
+        )
+    assert "--speech articulation" in str(error.value.hint)
+
+
+def test_silence_is_told_as_closed_lips(portrait: Portrait) -> None:
+    dataset = PortraitDataset(portrait, "articulation")
+    tracks, train = portrait.tracks, torch.tensor(dataset.train_frames)
+    opening = (tracks.mouth[:, 0] - tracks.mouth[train, 0].mean()) / tracks.mouth[train, 0].std()
+    assert dataset.articulator is not None
+    told = dataset.rest_speech[128] * float(dataset.articulator.spread[0])
+    assert told == pytest.approx(float(opening[dataset.closed_frames].mean()), abs=1e-5)
+    assert told < -0.8
+
+
 def test_new_speech_is_heard_as_in_training(saved: SavedAvatar, tmp_path: Path) -> None:
     sound = speech_of("b").samples[: 100 * 640]
     soundfile.write(tmp_path / "new.wav", sound, 16_000, subtype="FLOAT")
     encoder = find_encoder("articulation")
     hearing = Hearing.of(tmp_path / "new.wav", encoder, QUIET, saved.articulator)
-    assert hearing.channels == saved.channels
+    assert hearing.channels == saved.channels.total
     raw = encoder.encode(sound)
     assert saved.articulator is not None
     features = torch.from_numpy(saved.articulator.extended(Standardization.of(raw).apply(raw)))

@@ -1,26 +1,13 @@
 """The matrix of clips: it resumes, keeps no paths, and its verdicts can fail."""
 
-import importlib.util
 import json
 import resource
 import sys
 from pathlib import Path
 
+import clips
 import numpy as np
 import pytest
-
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "clips.py"
-
-
-@pytest.fixture(scope="module")
-def clips_benchmark():
-    specification = importlib.util.spec_from_file_location("clips_benchmark", BENCHMARK)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["clips_benchmark"] = module
-    specification.loader.exec_module(module)
-    return module
 
 
 def report(correlation: float = 0.7, psnr: float = 30.0, linear_noise: float = 0.5) -> dict:
@@ -71,8 +58,8 @@ class Runner:
 
 
 @pytest.fixture
-def job(clips_benchmark, tmp_path: Path):
-    return clips_benchmark.Job(
+def job(tmp_path: Path):
+    return clips.Job(
         clip=Path("/videos/may-13s.mp4"),
         method="gstalker",
         preset="quick",
@@ -81,50 +68,51 @@ def job(clips_benchmark, tmp_path: Path):
         size=512,
         consent="a test",
         speech=Path("/sounds/new.wav"),
+        features="embedding",
         folder=tmp_path / "work",
     )
 
 
-def test_an_interrupted_cell_goes_on_and_a_finished_one_is_read(clips_benchmark, job, tmp_path: Path):
+def test_an_interrupted_cell_goes_on_and_a_finished_one_is_read(job, tmp_path: Path):
     first = Runner(report(), fail_at="speak")
     with pytest.raises(RuntimeError):
-        clips_benchmark.fill(job, tmp_path / "kept", first)
+        clips.fill(job, tmp_path / "kept", first)
     assert first.ran == ["prepare", "train", "speak"]
     assert not (tmp_path / "kept").exists()
     second = Runner(report())
-    cell = clips_benchmark.fill(job, tmp_path / "kept", second)
+    cell = clips.fill(job, tmp_path / "kept", second)
     assert second.ran == ["speak", "evaluate"]
-    assert [cell["stages"][stage]["resumed"] for stage in clips_benchmark.STAGES] == [False, False, True, False]
+    assert [cell["stages"][stage]["resumed"] for stage in clips.STAGES] == [False, False, True, False]
     third = Runner(report())
-    assert clips_benchmark.fill(job, tmp_path / "kept", third) == cell
+    assert clips.fill(job, tmp_path / "kept", third) == cell
     assert third.ran == []
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.name == "may-13s-gstalker-quick-points_5-0123456789ab.json"
 
 
-def test_a_kept_cell_names_no_path(clips_benchmark, job, tmp_path: Path):
-    clips_benchmark.fill(job, tmp_path / "kept", Runner(report()))
+def test_a_kept_cell_names_no_path(job, tmp_path: Path):
+    clips.fill(job, tmp_path / "kept", Runner(report()))
     (kept,) = (tmp_path / "kept").iterdir()
     assert "/" not in kept.read_text()
     result = {"avatar": "/home/anna/x.avatar", "frames": 12, "notes": ["fine", "see /tmp/y"], "inner": {"a": "b\\c"}}
-    assert clips_benchmark.named(result) == {"frames": 12, "notes": ["fine"], "inner": {}}
+    assert clips.named(result) == {"frames": 12, "notes": ["fine"], "inner": {}}
 
 
-def test_the_code_version_follows_sources_and_nothing_else(clips_benchmark, tmp_path: Path):
+def test_the_code_version_follows_sources_and_nothing_else(tmp_path: Path):
     (tmp_path / "src" / "p" / "__pycache__").mkdir(parents=True)
     (tmp_path / "native").mkdir()
     (tmp_path / "src" / "p" / "a.py").write_text("1")
     (tmp_path / "native" / "b.cpp").write_text("2")
-    version = clips_benchmark.code_version(tmp_path)
+    version = clips.code_version(tmp_path)
     (tmp_path / "src" / "p" / "__pycache__" / "a.pyc").write_text("x")
     (tmp_path / "src" / "p" / "b.so").write_text("x")
     (tmp_path / "tests.py").write_text("x")
-    assert clips_benchmark.code_version(tmp_path) == version
+    assert clips.code_version(tmp_path) == version
     (tmp_path / "native" / "b.cpp").write_text("3")
-    assert clips_benchmark.code_version(tmp_path) != version
+    assert clips.code_version(tmp_path) != version
 
 
-def cell(module, clip: str, **changes) -> dict:
+def cell(clip: str, **changes) -> dict:
     return {
         "clip": clip,
         "method": "gstalker",
@@ -132,66 +120,66 @@ def cell(module, clip: str, **changes) -> dict:
         "settings": [],
         "version": "v",
         "date": "2026-01-01",
-        "stages": {stage: {"seconds": 1.0, "peak_memory_mb": 5.0} for stage in module.STAGES},
+        "stages": {stage: {"seconds": 1.0, "peak_memory_mb": 5.0} for stage in clips.STAGES},
         "report": report(**changes),
     }
 
 
-def test_verdicts_hold_and_fail_by_the_bars(clips_benchmark):
-    assert all(clips_benchmark.verdicts(cell(clips_benchmark, "may-13s")).values())
-    weak = clips_benchmark.verdicts(cell(clips_benchmark, "may-13s", correlation=0.49))
+def test_verdicts_hold_and_fail_by_the_bars():
+    assert all(clips.verdicts(cell("may-13s")).values())
+    weak = clips.verdicts(cell("may-13s", correlation=0.49))
     assert [name for name, met in weak.items() if not met] == ["lip_correlation"]
-    assert "lip_correlation" not in clips_benchmark.verdicts(cell(clips_benchmark, "another", correlation=0.1))
-    blurred = clips_benchmark.verdicts(cell(clips_benchmark, "may-13s", psnr=26.0))
+    assert "lip_correlation" not in clips.verdicts(cell("another", correlation=0.1))
+    blurred = clips.verdicts(cell("may-13s", psnr=26.0))
     assert [name for name, met in blurred.items() if not met] == ["mouth_psnr", "mouth_perceptual"]
-    unmeasured = cell(clips_benchmark, "may-13s")
+    unmeasured = cell("may-13s")
     unmeasured["report"]["scores"] = [s for s in unmeasured["report"]["scores"] if s["metric"] == "psnr"]
-    assert not clips_benchmark.verdicts(unmeasured)["frame_perceptual"]
+    assert not clips.verdicts(unmeasured)["frame_perceptual"]
 
 
-def test_the_lips_are_pooled_once_all_three_clips_are_there(clips_benchmark):
-    cells = [cell(clips_benchmark, name) for name in clips_benchmark.LIP_CLIPS]
-    assert clips_benchmark.pooled_difference(cells[:2]) is None
-    found = clips_benchmark.pooled_difference(cells)
+def test_the_lips_are_pooled_once_all_three_clips_are_there():
+    cells = [cell(name) for name in clips.LIP_CLIPS]
+    assert clips.pooled_difference(cells[:2]) is None
+    found = clips.pooled_difference(cells)
     assert found.low > 0  # The avatar of these reports follows the truth exactly, the baseline with noise.
     for one in cells:
         openings = one["report"]["series"]["openings"]
         openings["avatar"], openings["linear baseline"] = openings["linear baseline"], openings["avatar"]
-    found = clips_benchmark.pooled_difference(cells)
-    assert clips_benchmark.summary(cells, [])["passed"] == (found.low >= -0.1)
+    found = clips.pooled_difference(cells)
+    assert clips.summary(cells, [])["passed"] == (found.low >= -0.1)
 
 
-def test_pooling_prints_a_table_and_ends_with_one_json_line(clips_benchmark, tmp_path: Path, capsys):
-    for name in clips_benchmark.LIP_CLIPS:
+def test_pooling_prints_a_table_and_ends_with_one_json_line(tmp_path: Path, capsys):
+    for name in clips.LIP_CLIPS:
         for date, version in (("2026-01-01", "old"), ("2026-01-02", "new")):
-            kept = {**cell(clips_benchmark, name), "date": date, "version": version}
+            kept = {**cell(name), "date": date, "version": version}
             (tmp_path / f"{name}-{version}.json").write_text(json.dumps(kept))
-    assert clips_benchmark.main(["--pool", "--results", str(tmp_path)]) == 0
+    assert clips.main(["--pool", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len([text for text in lines if text.startswith("| ")]) == 1 + 3
     last = json.loads(lines[-1])
     assert last["passed"]
     assert last["versions"] == ["new"]
-    assert [json.loads(text)["clip"] for text in lines[-4:-1]] == sorted(clips_benchmark.LIP_CLIPS)
+    assert [json.loads(text)["clip"] for text in lines[-4:-1]] == sorted(clips.LIP_CLIPS)
     assert "series" not in json.loads(lines[-2])["report"]
 
 
-def test_a_stage_reports_time_and_memory_and_an_error_is_raised(clips_benchmark, monkeypatch: pytest.MonkeyPatch):
+def test_a_stage_reports_time_and_memory_and_an_error_is_raised(monkeypatch: pytest.MonkeyPatch):
     script = (
         "import sys, json; held = b'x' * 80_000_000; print('note'); "
         "print(json.dumps({'frames': 7})) if {ok} else sys.exit(2)"
     )
-    real = clips_benchmark.subprocess.Popen
+    real = clips.subprocess.Popen
 
     def popen(ok: bool):
         return lambda command, **options: real([sys.executable, "-c", script.replace("{ok}", str(ok))], **options)
 
-    monkeypatch.setattr(clips_benchmark.subprocess, "Popen", popen(True))
-    found = clips_benchmark.run_stage(["prepare"])
+    monkeypatch.setattr(clips.subprocess, "Popen", popen(True))
+    found = clips.run_stage(["prepare"])
     assert found["result"] == {"frames": 7}
     # A child counts as large as the process that forked it until it becomes another program.
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     assert 80 < found["peak_memory_mb"] < 400 + 1.1 * own
-    monkeypatch.setattr(clips_benchmark.subprocess, "Popen", popen(False))
+    monkeypatch.setattr(clips.subprocess, "Popen", popen(False))
     with pytest.raises(RuntimeError, match="`talksplat prepare` exited with 2"):
-        clips_benchmark.run_stage(["prepare"])
+        clips.run_stage(["prepare"])

@@ -81,7 +81,9 @@ class Train(Verb):
     preset: Literal["quick", "full"] = "quick"
     """Quick takes about ten minutes on two cores, full the paper's iterations (it says first how long)."""
     speech: SpeechName = "embedding"
-    """Speech features that drive the avatar; `prepare` must have computed them."""
+    """Speech features that drive the avatar; `prepare` must have computed them (for articulation, embedding's)."""
+    prior: Path | None = None
+    """Prior of speech and lips that `articulation` adapts to the person, instead of the shipped one."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA where gsplat runs, else the processor."""
     seed: int = 0
@@ -104,6 +106,7 @@ class Train(Verb):
             method=self.method,
             preset=self.preset,
             speech=self.speech,
+            prior=self.prior,
             device=device,
             seed=self.seed,
             resume=self.resume,

@@ -16,10 +16,11 @@ from talksplat.clock import FRAME_RATE, SAMPLES_PER_FRAME
 from talksplat.errors import PortraitError
 from talksplat.frame import MOUTH_LABELS, Condition, Frame
 from talksplat.model.articulation import person_articulation
+from talksplat.model.conditioning import SpeechChannels
 from talksplat.portrait import Portrait
 from talksplat.speech.articulator import Articulator, extended_by, fit_articulator
 from talksplat.speech.encoders import find_encoder
-from talksplat.speech.prior import shipped_prior
+from talksplat.speech.prior import ArticulationPrior, shipped_prior
 from talksplat.speech.silence import rest_features, silence_gate
 from talksplat.speech.windows import WINDOW_STEPS, WINDOWS, windows_of
 
@@ -53,8 +54,17 @@ and of 10 of 14 of a voice never heard (benchmarks/closures.py); without, of 47 
 class PortraitDataset:
     """A portrait with one encoder's speech features; frames are decoded when asked for."""
 
-    def __init__(self, portrait: Portrait, encoder: str, articulator: Articulator | None = None) -> None:
-        """Open the features of ``encoder``; one that articulates takes ``articulator``, or adapts the shipped prior.
+    def __init__(
+        self,
+        portrait: Portrait,
+        encoder: str,
+        articulator: Articulator | None = None,
+        prior: ArticulationPrior | None = None,
+    ) -> None:
+        """Open the features of ``encoder``.
+
+        One that articulates takes ``articulator``, or adapts ``prior`` to the person, or where none is given the
+        shipped one.
 
         Raises:
             PortraitError: the encoder was not run, or fewer than ten usable frames are left.
@@ -72,7 +82,7 @@ class PortraitDataset:
             )
         self.features, self.articulator = self.heard, articulator
         if speech.articulates:
-            self._articulate()
+            self._articulate(prior)
         tracks = portrait.tracks
         self.expression = torch.cat([tracks.action_units, tracks.eye_opening[:, None]], 1)
         opening = tracks.mouth[self.train_frames, 0]
@@ -85,27 +95,31 @@ class PortraitDataset:
         gate = silence_gate(portrait.audio()[: end * SAMPLES_PER_FRAME])
         self.rest_speech = rest_features(self.features[: 2 * end], tracks.mouth[:end, 0], torch.as_tensor(gate))
         """Standardised features of the person's own rest state, from training frames alone."""
+        if self.articulator is not None:
+            shut = self._articulation(self.articulator.prior)[self.closed_frames].mean(0)
+            self.rest_speech[-len(shut) :] = shut / torch.from_numpy(self.articulator.spread)
 
-    def _articulate(self) -> None:
+    def _articulate(self, prior: ArticulationPrior | None) -> None:
         """Add the channels of articulation to the features."""
         heard = self.heard.numpy()
         if self.articulator is not None:
             self.features = torch.from_numpy(self.articulator.extended(heard))
             return
-        prior, train = shipped_prior(), torch.tensor(self.train_frames)
-        targets = person_articulation(self.portrait.tracks, torch.from_numpy(prior.components), train)
-        self.articulator, told = fit_articulator(prior, heard, targets.numpy(), train.numpy())
+        prior = prior or shipped_prior()
+        targets = self._articulation(prior).numpy()
+        self.articulator, told = fit_articulator(prior, heard, targets, np.array(self.train_frames))
         self.features = torch.from_numpy(extended_by(heard, told / self.articulator.spread))
 
-    @property
-    def channels(self) -> int:
-        """Width of the speech features."""
-        return self.features.shape[1]
+    def _articulation(self, prior: ArticulationPrior) -> Float[torch.Tensor, "T measures"]:
+        """What the person's lips really did, as ``prior`` measures it, in deviations on the training frames."""
+        components = torch.from_numpy(prior.components)
+        return person_articulation(self.portrait.tracks, components, torch.tensor(self.train_frames))
 
     @property
-    def told_channels(self) -> int:
-        """How many of the last features tell what lips do."""
-        return self.features.shape[1] - self.heard.shape[1]
+    def channels(self) -> SpeechChannels:
+        """Width of the speech features."""
+        total = self.features.shape[1]
+        return SpeechChannels(total, total - self.heard.shape[1])
 
     @property
     def rest_windows(self) -> Float[torch.Tensor, "8 channels 16"]:

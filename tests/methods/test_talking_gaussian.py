@@ -14,6 +14,7 @@ from talksplat.methods.method import LossContext, Stage
 from talksplat.methods.talking_gaussian import METHOD, network_factor
 from talksplat.methods.talking_gaussian_losses import regions
 from talksplat.model.avatar import Layer
+from talksplat.model.conditioning import SpeechChannels
 from talksplat.model.masks import closed
 from talksplat.model.talking_gaussian import TalkingGaussian
 from talksplat.rasterize.rasterizer import Rendered, choose_rasterizer
@@ -39,7 +40,7 @@ def avatar(dataset: PortraitDataset) -> TalkingGaussian:
 def test_published_numbers_of_parameters(dataset: PortraitDataset) -> None:
     made = METHOD.build(
         FULL,
-        29,
+        SpeechChannels(29),
         dataset.portrait.reference_camera,
         METHOD.seeds(dataclasses.replace(FULL, mouth_points=50), dataset, 0),
     )

@@ -5,7 +5,7 @@ import math
 import torch
 
 from talksplat.model.articulation import articulation_targets, lip_shapes, teach_articulation
-from talksplat.model.conditioning import SpeechNet
+from talksplat.model.conditioning import SpeechChannels, SpeechNet
 from talksplat.speech.windows import windows_of_frames
 
 
@@ -30,7 +30,7 @@ def test_warm_start_beats_knowing_nothing_on_frames_it_never_saw() -> None:
     train = torch.arange(600)
     targets = articulation_targets(landmarks, mouth, train)
     torch.manual_seed(0)
-    net = SpeechNet(6)
+    net = SpeechNet(SpeechChannels(6))
     rest = torch.full((8, 6, 16), -1.0), targets.amin(0)
     figures = teach_articulation(net, features, targets, train, 300, generator, rest)
     assert figures["articulation_error"] < 0.9
@@ -52,8 +52,8 @@ def test_what_is_told_already_is_trusted_more_than_what_is_heard() -> None:
     moved = []
     for sure in (0, 1):
         torch.manual_seed(0)
-        net = SpeechNet(6)
-        teach_articulation(net, features, targets, train, 200, torch.Generator().manual_seed(9), rest, sure)
+        net = SpeechNet(SpeechChannels(6, sure))
+        teach_articulation(net, features, targets, train, 200, torch.Generator().manual_seed(9), rest)
         windows = windows_of_frames(features, train)
         with torch.no_grad():
             codes = net(windows)
@@ -71,7 +71,7 @@ def test_silence_has_a_code_of_its_own_and_speech_keeps_its_codes() -> None:
     found = []
     for closed in (-2.0, 2.0):  # What speech is told does not depend on it.
         torch.manual_seed(0)
-        net = SpeechNet(6)
+        net = SpeechNet(SpeechChannels(6))
         rest = silence, torch.full((3,), closed)
         teach_articulation(net, features, targets, train, 300, torch.Generator().manual_seed(6), rest)
         with torch.no_grad():

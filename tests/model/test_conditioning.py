@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from talksplat.model.conditioning import SpeechNet, SpeechWindowNet, WindowAttention, frequency_code
+from talksplat.model.conditioning import SpeechChannels, SpeechNet, SpeechWindowNet, WindowAttention, frequency_code
+from talksplat.speech.windows import windows_of_frames
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -23,8 +24,18 @@ def test_attention_is_a_weighted_mean() -> None:
 
 
 def test_a_batch_is_its_items() -> None:
-    net, speech = SpeechNet(12), torch.randn(4, 8, 12, 16)
+    net, speech = SpeechNet(SpeechChannels(12)), torch.randn(4, 8, 12, 16)
     assert torch.allclose(net(speech)[2], net(speech[2:3])[0], atol=1e-5)
+
+
+def test_what_is_told_of_an_instant_is_the_beginning_of_its_code() -> None:
+    net = SpeechNet(SpeechChannels(12, told=3))
+    features = torch.randn(200, 12)
+    codes = net(windows_of_frames(features, torch.arange(20, 80)))
+    assert codes.shape == (60, 32)
+    frames = features[40:160].reshape(60, 2, 12).mean(1)
+    assert torch.allclose(codes[:, :3], frames[:, 9:])
+    assert parameters(net.window_net) == parameters(SpeechWindowNet(12)) - 3 * 65
 
 
 def test_frequency_code_opens_from_coarse_to_fine() -> None:

@@ -24,6 +24,7 @@ from talksplat.errors import AvatarError, InputError
 from talksplat.gaussians import RawGaussians
 from talksplat.methods.catalogue import find_method
 from talksplat.model.avatar import Avatar
+from talksplat.model.conditioning import SpeechChannels
 from talksplat.portrait import Portrait, Provenance
 from talksplat.speech.articulator import Articulator
 from talksplat.storage import existing_file, replacing
@@ -40,8 +41,7 @@ class SavedAvatar:
     preset: str
     config: Any
     speech_encoder: str
-    channels: int
-    """Width of the speech features."""
+    channels: SpeechChannels
     provenance: Provenance
     reference_camera: Camera
     """The fixed view of the torso; also carries intrinsics and size."""
@@ -79,7 +79,8 @@ def save_avatar(path: Path, saved: SavedAvatar, extra: Mapping[str, Tensor] | No
         "preset": saved.preset,
         "config": dataclasses.asdict(saved.config),
         "speech_encoder": saved.speech_encoder,
-        "channels": saved.channels,
+        "channels": saved.channels.total,
+        "told": saved.channels.told,
         "provenance": dataclasses.asdict(saved.provenance),
         "height": camera.height,
         "width": camera.width,
@@ -117,8 +118,9 @@ def load_avatar(path: Path) -> SavedAvatar:
     )
     state = {name.removeprefix("avatar/"): value for name, value in tensors.items() if name.startswith("avatar/")}
     empty = {name: placeholder() for name in about["gaussians"]}
+    channels = SpeechChannels(about["channels"], about.get("told", 0))
     try:
-        avatar = method.build(config, about["channels"], camera, empty)
+        avatar = method.build(config, channels, camera, empty)
         avatar.load_state_dict(state)
     except (RuntimeError, KeyError) as error:
         raise _damaged(path, f"its tensors do not fit the method {method.name}: {str(error)[:200]}") from error
@@ -129,7 +131,7 @@ def load_avatar(path: Path) -> SavedAvatar:
         preset=about["preset"],
         config=config,
         speech_encoder=about["speech_encoder"],
-        channels=about["channels"],
+        channels=channels,
         provenance=Provenance(**about["provenance"]),
         reference_camera=camera,
         background=tensors["view/background"],

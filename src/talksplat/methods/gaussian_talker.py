@@ -30,6 +30,7 @@ from talksplat.methods.shared import (
 )
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.avatar import Avatar, Layer
+from talksplat.model.conditioning import SpeechChannels
 from talksplat.model.gaussian_talker import APPEARANCE, STRUCTURE, GaussianTalker
 from talksplat.model.patches import perceptual_patch
 from talksplat.model.token_attention import TOKENS
@@ -161,7 +162,7 @@ QUICK = GaussianTalkerConfig(
 
 
 def build(
-    config: GaussianTalkerConfig, channels: int, reference: Camera, seeds: dict[str, RawGaussians]
+    config: GaussianTalkerConfig, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians]
 ) -> GaussianTalker:
     """An untrained avatar; zero-initialised heads make its deformation the identity."""
     return GaussianTalker(

@@ -38,7 +38,7 @@ from talksplat.methods.shared import (
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
-from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
+from talksplat.model.conditioning import SPEECH_CODE, SpeechChannels, SpeechNet
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
 from talksplat.model.patches import perceptual_patch
@@ -136,7 +136,7 @@ class GSTalker(Avatar):
     """Head (cloud, tri-plane field, speech net, decoder) and torso."""
 
     def __init__(
-        self, config: GSTalkerConfig, channels: int, reference: Camera, seeds: dict[str, RawGaussians]
+        self, config: GSTalkerConfig, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians]
     ) -> None:
         super().__init__()
         self.cube = config.cube
@@ -178,7 +178,9 @@ class GSTalker(Avatar):
         return self.head_layer(condition, deformed=False), self.torso.layer(still, deformed=False)
 
 
-def build(config: GSTalkerConfig, channels: int, reference: Camera, seeds: dict[str, RawGaussians]) -> GSTalker:
+def build(
+    config: GSTalkerConfig, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians]
+) -> GSTalker:
     """An untrained avatar; zero-initialised heads make its deformation the identity."""
     return GSTalker(config, channels, reference, seeds)
 

@@ -12,6 +12,7 @@ from talksplat.dataset import Eligible, PortraitDataset
 from talksplat.frame import Frame
 from talksplat.gaussians import RawGaussians
 from talksplat.model.avatar import Avatar, Layer
+from talksplat.model.conditioning import SpeechChannels
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Method:
     """Config by preset name: at least ``quick`` and ``full``."""
     seeds: Callable[[Any, PortraitDataset, int], dict[str, RawGaussians]]
     """(config, dataset, seed) -> initial Gaussians by layer."""
-    build: Callable[[Any, int, Camera, dict[str, RawGaussians]], Avatar]
+    build: Callable[[Any, SpeechChannels, Camera, dict[str, RawGaussians]], Avatar]
     """(config, speech channels, reference camera, Gaussians by layer) -> untrained avatar."""
     warm_start: Callable[[Any, Avatar, PortraitDataset, int], dict[str, float]]
     """(config, avatar, dataset, seed) -> figures for the journal; runs once before the first stage."""

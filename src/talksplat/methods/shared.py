@@ -1,6 +1,5 @@
 """What methods share in training: the torso layer, groups of clouds and networks, the speech nets' first lesson."""
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from talksplat.model.conditioning import SpeechNet
 from talksplat.model.masks import is_any, picked
 from talksplat.model.patches import lip_square
 from talksplat.model.torso import TorsoLayer, torso_target
-from talksplat.speech.baseline import fit_lip_baseline
+from talksplat.speech.baseline import told_fitted, told_unseen
 from talksplat.speech.encoders import find_encoder
 
 
@@ -123,16 +122,17 @@ def network_group(
 def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) -> dict[str, float]:
     """Teach a speech net lip shapes before it ever moves a Gaussian (ours); nothing for 0 steps.
 
-    The shapes are not the recorded ones but what ridge regression tells of them from speech: with what speech does
-    not explain taken out, there is less for the net to learn by heart.
+    The shapes are not the recorded ones but what ridge regression tells of them from speech: with what speech does not
+    explain taken out, there is less for the net to learn by heart. Where lips are told beside the net's code, the
+    regression must not have seen the frame, or the decoder would trust the code more than new speech bears out.
     """
     if not steps:
         return {}
     tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
     recorded = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
     features, spectral = dataset.features.cpu().numpy(), find_encoder(dataset.encoder).spectral_channels
-    linear = fit_lip_baseline(features, recorded.numpy(), train.numpy(), spectral_channels=spectral)
+    tell = told_unseen if dataset.channels.told else told_fitted
+    told = torch.from_numpy(tell(features, recorded.numpy(), train.numpy(), spectral_channels=spectral)).float()
     closed = recorded[torch.tensor(dataset.closed_frames)].mean(0)
-    told = torch.from_numpy(linear.predict(features, np.arange(len(recorded)))).float()
-    rest, sure = (dataset.rest_windows, closed), dataset.told_channels
-    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest, sure)
+    rest = dataset.rest_windows, closed
+    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest)

@@ -25,6 +25,7 @@ from talksplat.methods.talking_gaussian_config import QUICK, TalkingGaussianConf
 from talksplat.methods.talking_gaussian_losses import KEY, face_losses, fuse_losses, mouth_losses
 from talksplat.model.avatar import Avatar
 from talksplat.model.cloud import GaussianCloud
+from talksplat.model.conditioning import SpeechChannels
 from talksplat.model.talking_gaussian import TalkingGaussian
 
 CUBE = 0.1
@@ -32,7 +33,7 @@ CUBE = 0.1
 
 
 def build(
-    config: TalkingGaussianConfig, channels: int, reference: Camera, seeds: dict[str, RawGaussians]
+    config: TalkingGaussianConfig, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians]
 ) -> TalkingGaussian:
     """An untrained avatar; zero-initialised heads make its deformation the identity."""
     return TalkingGaussian(channels, reference, seeds, decompose=config.decompose)

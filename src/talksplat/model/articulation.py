@@ -67,11 +67,10 @@ def teach_articulation(
     steps: int,
     generator: torch.Generator,
     rest: tuple[Float[Tensor, "8 channels 16"], Float[Tensor, " measures"]],
-    told: int = 0,
 ) -> dict[str, float]:
     """Train ``net`` to tell ``targets`` from speech on the frames ``train``; returns the last error (variance share).
 
-    The last ``told`` channels say what lips do already: they are left as they are, so that the net trusts them.
+    Channels that tell what lips do already are left as they are, so that the net trusts them.
     ``rest``: the windows of silence and what the lips do then, taught last and without touching what was learnt.
     Noise of 0.6 standard deviations on features and dropout of 0.3 on channels and code: with them the held-out
     lip opening of four clips of 8 to 71 s correlated better than ridge regression's, without them worse.
@@ -86,7 +85,7 @@ def teach_articulation(
         optimizer.param_groups[0]["lr"] = 1e-3 * (1 + math.cos(math.pi * step / steps))
         frames = train[torch.randint(len(train), (48,), generator=generator)]
         windows = windows_of_frames(features, frames)
-        code = net(_disturbed(windows, drop, told, generator))
+        code = net(_disturbed(windows, drop, net.channels.told, generator))
         kept = torch.rand(code.shape, generator=generator) > drop
         loss = F.mse_loss(readout(code * kept / (1 - drop)), targets[frames])
         optimizer.zero_grad()

@@ -4,14 +4,15 @@ AudioNet and AudioAttNet are those of the RAD-NeRF / ER-NeRF lineage, which all 
 """
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-WINDOWS = 8
-"""Windows in one condition: those of frames n-4 ... n+3."""
+from talksplat.speech.windows import WINDOW_STEPS, WINDOWS, WINDOWS_BEFORE
+
 SPEECH_CODE = 32
 """Width of the speech code."""
 
@@ -51,19 +52,36 @@ class WindowAttention(nn.Module):
         return (scores.softmax(-1)[:, :, None] * codes).sum(1)
 
 
-class SpeechNet(nn.Module):
-    """Windows around an instant to its speech code."""
+@dataclass(frozen=True)
+class SpeechChannels:
+    """Width of the speech features."""
 
-    def __init__(self, channels: int, code: int = SPEECH_CODE) -> None:
+    total: int
+    told: int = 0
+    """How many of the last ones tell what the lips do, each in deviations of about 1."""
+
+
+class SpeechNet(nn.Module):
+    """Windows around an instant to its speech code.
+
+    What the features tell of the lips at that instant is the code's beginning as it is (ours): a network that had to
+    learn it anew from seconds of footage would lose half of it.
+    """
+
+    def __init__(self, channels: SpeechChannels) -> None:
         super().__init__()
-        self.window_net = SpeechWindowNet(channels, code)
-        self.attention = WindowAttention(code)
+        self.channels = channels
+        own = SPEECH_CODE - channels.told
+        self.window_net = SpeechWindowNet(channels.total, own)
+        self.attention = WindowAttention(own)
 
     def forward(self, speech: Float[Tensor, "B 8 channels 16"]) -> Float[Tensor, "B code"]:
         """Speech codes of a batch of conditions."""
         batch, windows, channels, steps = speech.shape
         codes = self.window_net(speech.reshape(batch * windows, channels, steps))
-        return self.attention(codes.reshape(batch, windows, -1))
+        middle = slice(WINDOW_STEPS // 2 - 1, WINDOW_STEPS // 2 + 1)
+        told = speech[:, WINDOWS_BEFORE, channels - self.channels.told :, middle].mean(-1)
+        return torch.cat([told, self.attention(codes.reshape(batch, windows, -1))], 1)
 
 
 def frequency_code(values: Float[Tensor, " n"], octaves: int, progress: float = 1.0) -> Float[Tensor, " m"]:

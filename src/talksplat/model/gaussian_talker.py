@@ -12,7 +12,7 @@ from talksplat.frame import UNITS, Condition
 from talksplat.gaussians import SH_CONSTANT, RawGaussians
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
-from talksplat.model.conditioning import SpeechNet
+from talksplat.model.conditioning import SpeechChannels, SpeechNet
 from talksplat.model.planes import PlaneField
 from talksplat.model.token_attention import TOKENS, OffsetHeads, TokenAttention, TokenNets, eye_code
 from talksplat.model.torso import TorsoLayer
@@ -68,7 +68,7 @@ class GaussianTalker(Avatar):
 
     def __init__(
         self,
-        channels: int,
+        channels: SpeechChannels,
         reference: Camera,
         seeds: dict[str, RawGaussians],
         *,

@@ -12,7 +12,7 @@ from talksplat.frame import UNITS, Condition
 from talksplat.gaussians import SH_CONSTANT, RawGaussians
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
-from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
+from talksplat.model.conditioning import SPEECH_CODE, SpeechChannels, SpeechNet
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
 from talksplat.model.regions import RegionDecoder
@@ -46,7 +46,7 @@ class TalkingGaussian(Avatar):
     """Two clouds with a motion field each, and the torso layer."""
 
     def __init__(
-        self, channels: int, reference: Camera, seeds: dict[str, RawGaussians], *, decompose: bool = True
+        self, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians], *, decompose: bool = True
     ) -> None:
         """An avatar of the clouds ``seeds``; without ``decompose`` the mouth is never drawn."""
         super().__init__()

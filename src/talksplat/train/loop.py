@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from talksplat.dataset import PortraitDataset
-from talksplat.errors import RunError
+from talksplat.errors import InputError, RunError
 from talksplat.methods.avatar_file import SavedAvatar, read_avatar_file, save_avatar
 from talksplat.methods.catalogue import find_method, find_preset
 from talksplat.methods.method import Stage
 from talksplat.portrait import Portrait
 from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import Rasterizer
+from talksplat.speech.encoders import find_encoder
+from talksplat.speech.prior import ArticulationPrior, load_prior
+from talksplat.storage import sha256_of_file
 from talksplat.train import lanes
 from talksplat.train.lane import Lane
 from talksplat.train.options import TrainOptions, with_settings
@@ -49,6 +52,7 @@ def train(
         "preset": options.preset,
         "config": dataclasses.asdict(run.config),
         "speech": options.speech,
+        "prior": options.prior and sha256_of_file(options.prior),
         "seed": options.seed,
     }
     resumed = run.folder.begin(settings, resume=options.resume, restart=options.restart)
@@ -74,7 +78,7 @@ def open_run(portrait_folder: Path, out: Path, options: TrainOptions, rasterize:
     method = find_method(options.method)
     config = with_settings(find_preset(method, options.preset), options.settings)
     portrait = Portrait(portrait_folder)
-    dataset = PortraitDataset(portrait, options.speech)
+    dataset = PortraitDataset(portrait, options.speech, prior=_chosen_prior(options))
     torch.manual_seed(options.seed)  # networks' own initialisation draws from torch's generator
     clouds = method.seeds(config, dataset, options.seed)
     avatar = method.build(config, dataset.channels, portrait.reference_camera, clouds)
@@ -94,6 +98,17 @@ def open_run(portrait_folder: Path, out: Path, options: TrainOptions, rasterize:
         folder=RunFolder(out),
         reporter=reporter,
     )
+
+
+def _chosen_prior(options: TrainOptions) -> ArticulationPrior | None:
+    if options.prior is None:
+        return None
+    if not find_encoder(options.speech).articulates:
+        raise InputError(
+            f"a prior was given, but the speech features `{options.speech}` do not use one",
+            hint="train with --speech articulation, or without --prior",
+        )
+    return load_prior(options.prior)
 
 
 def _run_phase(

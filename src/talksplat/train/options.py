@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from talksplat.errors import InputError
@@ -17,6 +18,8 @@ class TrainOptions:
     """`quick` takes about ten minutes on two cores, `full` the paper's iterations."""
     speech: str = "embedding"
     """Speech encoder whose features drive the avatar; `prepare` must have run it."""
+    prior: Path | None = None
+    """Prior of speech and lips that `articulation` adapts to the person; the shipped one by default."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to compute; the caller hands over the rasterizer that fits."""
     seed: int = 0
