@@ -11,6 +11,7 @@ from talksplat.prior.fit import Recipe, fit_prior
 from talksplat.prior.judge import carded_prior, judge_on_people_left_out, judge_prior, table
 from talksplat.prior.pool import PoolClip, read_pool
 from talksplat.progress import Reporter
+from talksplat.speech.live import tell_live
 from talksplat.speech.prior import SHIPPED, ArticulationPrior, load_prior
 
 QUIET = Reporter(quiet=True)
@@ -62,6 +63,17 @@ def test_files_hold_all_of_it(prior: ArticulationPrior, pool: list[PoolClip], tm
     assert np.abs(told - wanted).max() < 0.02
     part = read.tell(pool[3].features, np.array([5, 70]))
     assert np.allclose(part, told[[5, 70]], atol=1e-5)
+
+
+def test_the_live_form_comes_along(prior: ArticulationPrior, pool: list[PoolClip], tmp_path: Path) -> None:
+    judged = judge_prior(prior, pool[3:])
+    assert judged["mean_live"]["opening"] > judged["mean"]["opening"] - 0.15
+    prior.save(tmp_path / "p.safetensors")
+    read = load_prior(tmp_path / "p.safetensors")
+    told, wanted = tell_live(read, pool[3].raw), tell_live(prior, pool[3].raw)
+    assert told.shape == (len(pool[3]), 3 + len(prior.components))
+    assert np.abs(told - wanted).max() < 0.02
+    assert "live" in table(judged).splitlines()[0]
 
 
 def test_damaged_files_are_refused(prior: ArticulationPrior, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from talksplat.metrics.sync import correlation
 from talksplat.prior.pool import PoolClip
 from talksplat.progress import Reporter
 from talksplat.speech.encoders import ENCODERS
-from talksplat.speech.prior import ENCODER, MEASURES, ArticulationPrior, Layer
-from talksplat.speech.ridge import lip_inputs
+from talksplat.speech.prior import ENCODER, MEASURES, ArticulationPrior, Layer, LiveForm, Members
+from talksplat.speech.ridge import EMBEDDING_LAGS, LIVE_EMBEDDING_LAGS, lip_inputs
+from talksplat.speech.standardization import Standardization
 
 PENALTIES = (1e3, 2e3, 4e3, 8e3, 1.6e4)
 """Of ridge regression; the best is chosen by leaving people out."""
@@ -45,6 +46,10 @@ class Recipe:
     """What a mouth measure counts for against any other output."""
 
 
+LIVE = Recipe(networks=1, hidden=48)
+"""Of the live form: small, so that the file stays under half a megabyte."""
+
+
 @dataclass(frozen=True)
 class Lesson:
     """Speech and articulation of one clip, put together."""
@@ -67,17 +72,37 @@ def fit_prior(
     recipe = recipe or Recipe()
     components = lip_components(clips)
     lessons = [lesson_of(clip, components) for clip in clips]
-    penalty = choose_penalty(lessons)
-    together = _joined(lessons)
-    members: list[tuple[Layer, ...]] = [(_ridge(*together, penalty),)]
-    for number in reporter.track(range(recipe.networks), "networks"):
-        members.append(_network(*together, recipe, seed + number))
+    members, penalty = _members(lessons, recipe, seed, reporter)
+    told = len(MEASURES) + len(components)
+    heard_so_far = [lesson_of(clip, components, LIVE_EMBEDDING_LAGS, told) for clip in clips]
+    live, _ = _members(heard_so_far, LIVE if recipe.networks else recipe, seed, reporter)
     return ArticulationPrior(
-        members=tuple(members),
+        members=members,
         outputs=clips[0].output_names(len(components)),
         components=components,
         spectral_channels=ENCODERS[ENCODER](1).spectral_channels,
         card={"penalty": penalty, "recipe": vars(recipe), "seed": seed},
+        live=LiveForm(live, _typical(clips)),
+    )
+
+
+def _members(lessons: Sequence[Lesson], recipe: Recipe, seed: int, reporter: Reporter) -> tuple[Members, float]:
+    """Ridge regression and the networks of ``recipe``, and the penalty that was chosen."""
+    penalty, together = choose_penalty(lessons), _joined(lessons)
+    members: list[tuple[Layer, ...]] = [(_ridge(*together, penalty),)]
+    for number in reporter.track(range(recipe.networks), "networks"):
+        members.append(_network(*together, recipe, seed + number))
+    return tuple(members), penalty
+
+
+def _typical(clips: Sequence[PoolClip]) -> Standardization:
+    """Means and deviations of raw features that a clip of the pool has on average."""
+    own = [Standardization.of(clip.raw) for clip in clips]
+    spread = np.stack([np.where(np.isfinite(one.deviation), one.deviation, 0.0) for one in own])
+    deviation = np.sqrt(np.square(spread).mean(axis=0))
+    return Standardization(
+        mean=np.mean([one.mean for one in own], axis=0).astype(np.float32),
+        deviation=np.where(deviation > 0, deviation, np.inf).astype(np.float32),
     )
 
 
@@ -99,12 +124,17 @@ def lip_components(clips: Sequence[PoolClip]) -> Float32[np.ndarray, "K 80"]:
     return (axes * np.sign(axes.sum(1, keepdims=True))).astype(np.float32)
 
 
-def lesson_of(clip: PoolClip, components: Float32[np.ndarray, "K 80"]) -> Lesson:
-    """What a clip teaches, its lips moved to the sound they belong to."""
+def lesson_of(
+    clip: PoolClip,
+    components: Float32[np.ndarray, "K 80"],
+    lags: tuple[int, ...] = EMBEDDING_LAGS,
+    outputs: int | None = None,
+) -> Lesson:
+    """What a clip teaches, its lips moved to the sound they belong to; of the first ``outputs`` of them alone."""
     lips, sound = clip.together()
     spectral = ENCODERS[ENCODER](1).spectral_channels
-    inputs = lip_inputs(clip.features, sound, spectral)
-    return Lesson(clip.name, clip.person, inputs, clip.targets(components)[lips].astype(np.float64))
+    inputs = lip_inputs(clip.features, sound, spectral, lags)
+    return Lesson(clip.name, clip.person, inputs, clip.targets(components)[lips, :outputs].astype(np.float64))
 
 
 def choose_penalty(lessons: Sequence[Lesson]) -> float:

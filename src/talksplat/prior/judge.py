@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from talksplat.clock import FRAME_RATE
 from talksplat.metrics.sync import correlation
@@ -14,31 +15,31 @@ from talksplat.prior.fit import FEWEST_PEOPLE, Recipe, fit_prior, require_people
 from talksplat.prior.offset import av_offset, lagged
 from talksplat.prior.pool import PoolClip
 from talksplat.progress import Reporter
+from talksplat.speech.live import tell_live
 from talksplat.speech.prior import MEASURES, ArticulationPrior
 
 
 def judge_prior(prior: ArticulationPrior, clips: Sequence[PoolClip]) -> dict[str, Any]:
     """Correlations of what ``prior`` tells with what the ``clips`` show, and their means at the stated offsets."""
     rows = [judge_clip(prior, clip) for clip in clips]
-    outputs = prior.outputs
-    mean = {name: _mean([row["stated"][name] for row in rows]) for name in outputs}
-    elsewhere = {
-        place: {name: _mean([row[place][name] for row in rows]) for name in MEASURES} for place in ("zero", "best")
-    }
-    return {"mean": mean, **{f"mean_{place}": values for place, values in elsewhere.items()}, "clips": rows}
+    mean = {name: _mean([row["stated"][name] for row in rows]) for name in prior.outputs}
+    forms = ("zero", "best", *(("live",) if prior.live else ()))
+    return {"mean": mean, **{f"mean_{form}": _measured(rows, form) for form in forms}, "clips": rows}
 
 
 def judge_clip(prior: ArticulationPrior, clip: PoolClip) -> dict[str, Any]:
-    """One clip's correlations at its stated offset, at 0 and at the offset that the prior estimates.
+    """One clip's correlations at its stated offset (also of what is told live), at 0 and at the offset estimated.
 
     None stands for what does not move or is too short to be correlated, as JSON has no other word for it.
     """
     told, shown = prior.tell(clip.features), clip.targets(prior.components)
+    live = tell_live(prior, clip.raw) if prior.live else None
     found = av_offset(clip.features, clip.mouth, prior)
 
-    def at(lag: float) -> dict[str, float | None]:
+    def at(lag: float, told: Float32[np.ndarray, "T outputs"] = told) -> dict[str, float | None]:
         lips, sound = lagged(len(clip), round(lag))
-        return {name: _known(correlation(told[sound, n], shown[lips, n])) for n, name in enumerate(prior.outputs)}
+        names = enumerate(prior.outputs[: told.shape[1]])
+        return {name: _known(correlation(told[sound, n], shown[lips, n])) for n, name in names}
 
     return {
         "file": clip.name,
@@ -46,6 +47,7 @@ def judge_clip(prior: ArticulationPrior, clip: PoolClip) -> dict[str, Any]:
         "estimated": found.lips_late_frames,
         "agreement": _known(found.agreement),
         "stated": at(clip.lips_late_frames),
+        "live": None if live is None else at(clip.lips_late_frames, live),
         "zero": at(0.0),
         "best": at(found.lips_late_frames),
     }
@@ -65,7 +67,12 @@ def judge_on_people_left_out(
     for person in reporter.track(list(dict.fromkeys(clip.person for clip in clips)), "people left out"):
         prior = fit_prior([clip for clip in clips if clip.person != person], seed, quiet, recipe)
         rows += [judge_clip(prior, clip) for clip in clips if clip.person == person]
-    return {"mean": {name: _mean([row["stated"][name] for row in rows]) for name in MEASURES}, "clips": rows}
+    return {"mean": _measured(rows, "stated"), "mean_live": _measured(rows, "live"), "clips": rows}
+
+
+def _measured(rows: Sequence[dict[str, Any]], form: str) -> dict[str, float | None]:
+    """Means over clips of the mouth measures' correlations."""
+    return {name: _mean([row[form][name] for row in rows]) for name in MEASURES}
 
 
 def _known(value: float) -> float | None:
@@ -93,6 +100,7 @@ def carded_prior(clips: Sequence[PoolClip], seed: int, reporter: Reporter, *, ju
         found = judge_on_people_left_out(clips, seed, reporter)
         card["people left out"] = {
             "mean": found["mean"],
+            "mean live": found["mean_live"],
             "opening": {row["file"]: row["stated"]["opening"] for row in found["clips"]},
         }
     return dataclasses.replace(prior, card=card)
@@ -100,9 +108,11 @@ def carded_prior(clips: Sequence[PoolClip], seed: int, reporter: Reporter, *, ju
 
 def table(result: dict[str, Any]) -> str:
     """What :func:`judge_prior` found, as lines for the terminal."""
-    lines = [f"{'clip':<28} {'opening':>8} {'width':>8} {'outer':>8} {'at 0':>6} {'best':>6} {'late':>6} {'told':>6}"]
+    forms = ("live", "zero", "best") if "mean_live" in result else ("zero", "best")
+    names = [*MEASURES, *forms, "late", "found"]
+    lines = [f"{'clip':<28} " + " ".join(f"{name:>{8 if name in MEASURES else 6}}" for name in names)]
     for row in result["clips"]:
-        places = " ".join(_figure(row[place]["opening"], 6) for place in ("zero", "best"))
+        places = " ".join(_figure(row[form]["opening"], 6) for form in forms)
         late = f"{row['lips_late_frames']:6.1f} {row['estimated']:6.1f}"
         lines.append(f"{row['file']:<28} {_measures(row['stated'])} {places} {late}")
     return "\n".join([*lines, f"{'mean':<28} {_measures(result['mean'])}"])

@@ -64,13 +64,17 @@ class PoolClip:
         return len(self.mouth)
 
     @cached_property
-    def features(self) -> Float32[np.ndarray, "steps 128"]:
-        """Standardised features on the 50 Hz grid, as :class:`EmbeddingEncoder` makes them of sound."""
+    def raw(self) -> Float32[np.ndarray, "steps 128"]:
+        """Raw features on the 50 Hz grid, as :class:`EmbeddingEncoder` makes them of sound."""
         rows = MARGIN_ROWS + 2 * np.arange(2 * len(self))
         mel = (self.mel[rows - 3] + self.mel[rows - 2]) / 2
         embedding = on_steps(np.pad(self.embedding, ((1, 1), (0, 0)), mode="edge"))
-        raw = np.concatenate([mel, embedding], axis=1)
-        return Standardization.of(raw).apply(raw)
+        return np.concatenate([mel, embedding], axis=1)
+
+    @cached_property
+    def features(self) -> Float32[np.ndarray, "steps 128"]:
+        """Features standardised by the clip."""
+        return Standardization.of(self.raw).apply(self.raw)
 
     def together(self) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """Frames of lips, and the frames of sound that belong to them."""

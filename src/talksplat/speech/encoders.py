@@ -160,6 +160,8 @@ class EmbeddingEncoder(BlockEncoder):
     row_hop = 160
     row_samples = 512
     rows_before, rows_after = 38, 38
+    rows_reach = (rows_per_frame - 1) * row_hop + row_samples
+    """Samples from a frame's middle to the end of its four rows."""
     floor_decibels = 25.0
     # Interpolation needs the embedding of one frame on either side; each starts its rows at a frame's middle.
     margin_frames = 11
@@ -183,12 +185,14 @@ class EmbeddingEncoder(BlockEncoder):
 
     def rows(self, block: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "rows 32"]:
         """Mel rows of a block of whole frames: four a frame, the first of each begins at the frame's middle."""
-        half = SAMPLES_PER_FRAME // 2
-        needed = (self.rows_per_frame - 1) * self.row_hop + self.row_samples
-        padded = np.pad(block * np.float32(32767), (0, needed)).astype(np.float32)
-        starts = range(half, len(block), SAMPLES_PER_FRAME)
-        rows = [self._front_end.run(None, {"input": padded[None, at : at + needed]})[0][0, 0] for at in starts]
-        return (np.maximum(np.concatenate(rows), self.floor_decibels) / 10 + 2).astype(np.float32)
+        padded = np.pad(block, (0, self.rows_reach))
+        starts = range(SAMPLES_PER_FRAME // 2, len(block), SAMPLES_PER_FRAME)
+        return np.concatenate([self.frame_rows(padded[at : at + self.rows_reach]) for at in starts])
+
+    def frame_rows(self, sound: Float32[np.ndarray, "992"]) -> Float32[np.ndarray, "4 32"]:
+        """The four mel rows of a frame, from the sound that begins at its middle."""
+        rows = self._front_end.run(None, {"input": sound[None] * np.float32(32767)})[0][0, 0]
+        return (np.maximum(rows, self.floor_decibels) / 10 + 2).astype(np.float32)
 
     def embed(self, windows: Float32[np.ndarray, "batch 76 32"]) -> Float32[np.ndarray, "batch 96"]:
         """Embeddings of stretches of 76 mel rows."""

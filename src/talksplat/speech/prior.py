@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 from talksplat.clock import STEPS_PER_FRAME
 from talksplat.errors import MissingInput, PriorError
 from talksplat.speech.ridge import lip_inputs
+from talksplat.speech.standardization import Standardization
 from talksplat.storage import replacing
 
 FORMAT = 1
@@ -37,12 +38,24 @@ TRAIN_AGAIN = "make it again with `talksplat prior train DIR --out FILE`"
 Layer = tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, " _"]]
 
 
+Members = tuple[tuple[Layer, ...], ...]
+"""Layers of several regressions, ReLU between them; a single layer is ridge regression. Their mean is what is told."""
+
+
+@dataclass(frozen=True)
+class LiveForm:
+    """What tells the first outputs from little more than what has been heard (:mod:`talksplat.speech.live`)."""
+
+    members: Members
+    typical: Standardization
+    """Moments of raw features over the pool: what standardises speech until enough of it was heard."""
+
+
 @dataclass(frozen=True)
 class ArticulationPrior:
     """A trained prior."""
 
-    members: tuple[tuple[Layer, ...], ...]
-    """Layers of each regression, ReLU between them; a single layer is ridge regression."""
+    members: Members
     outputs: tuple[str, ...]
     """What is told, :data:`MEASURES` first."""
     components: Float32[np.ndarray, "K 80"]
@@ -51,6 +64,7 @@ class ArticulationPrior:
     """How many of the first speech channels are a spectrum."""
     card: dict[str, Any] = field(default_factory=dict)
     """Which clips it was made from, under which licences, how, and how well it does on people it has not seen."""
+    live: LiveForm | None = None
 
     def tell(
         self, features: Float[np.ndarray, "steps channels"], frames: Int64[np.ndarray, " batch"] | None = None
@@ -63,16 +77,15 @@ class ArticulationPrior:
         if frames is None:
             frames = np.arange(len(features) // STEPS_PER_FRAME)
         window = lip_inputs(features, frames, self.spectral_channels).astype(np.float32)
-        return np.stack([_through(layers, window) for layers in self.members]).mean(axis=0)
+        return told_by(self.members, window)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All numbers, in half precision."""
-        found = {"components": self.components.astype(np.float16)}
-        for number, layers in enumerate(self.members):
-            for depth, (weights, bias) in enumerate(layers):
-                found[f"member{number}/layer{depth}/weights"] = weights.astype(np.float16)
-                found[f"member{number}/layer{depth}/bias"] = bias.astype(np.float16)
-        return found
+        found = {"components": self.components, **_named("", self.members)}
+        if self.live:
+            found |= _named("live/", self.live.members)
+            found |= {"live/mean": self.live.typical.mean, "live/deviation": self.live.typical.deviation}
+        return {name: value.astype(np.float16) for name, value in found.items()}
 
     def about(self) -> dict[str, Any]:
         """All that is no number of the regressions, JSON-able."""
@@ -81,6 +94,7 @@ class ArticulationPrior:
             "outputs": self.outputs,
             "spectral_channels": self.spectral_channels,
             "layers": [len(layers) for layers in self.members],
+            "live_layers": [len(layers) for layers in self.live.members] if self.live else None,
             "card": self.card,
         }
 
@@ -88,15 +102,13 @@ class ArticulationPrior:
     def of_tensors(cls, tensors: Mapping[str, np.ndarray], about: dict[str, Any]) -> ArticulationPrior:
         """What :meth:`tensors` and :meth:`about` gave."""
         single = {name: value.astype(np.float32) for name, value in tensors.items()}
-        members = tuple(
-            tuple(
-                (single[f"member{number}/layer{depth}/weights"], single[f"member{number}/layer{depth}/bias"])
-                for depth in range(layers)
-            )
-            for number, layers in enumerate(about["layers"])
-        )
+        live = None
+        if depths := about.get("live_layers"):
+            typical = Standardization(mean=single["live/mean"], deviation=single["live/deviation"])
+            live = LiveForm(_members("live/", single, depths), typical)
         return cls(
-            members=members,
+            members=_members("", single, about["layers"]),
+            live=live,
             outputs=tuple(about["outputs"]),
             components=single["components"],
             spectral_channels=about["spectral_channels"],
@@ -136,6 +148,28 @@ def load_prior(path: Path) -> ArticulationPrior:
 def shipped_prior() -> ArticulationPrior:
     """The prior that is part of the package."""
     return load_prior(SHIPPED)
+
+
+def told_by(members: Members, window: Float32[np.ndarray, "batch inputs"]) -> Float32[np.ndarray, "batch outputs"]:
+    """The mean of what every member tells."""
+    return np.stack([_through(layers, window) for layers in members]).mean(axis=0)
+
+
+def _named(place: str, members: Members) -> dict[str, np.ndarray]:
+    found = {}
+    for number, layers in enumerate(members):
+        for depth, (weights, bias) in enumerate(layers):
+            found[f"{place}member{number}/layer{depth}/weights"] = weights
+            found[f"{place}member{number}/layer{depth}/bias"] = bias
+    return found
+
+
+def _members(place: str, tensors: Mapping[str, np.ndarray], depths: list[int]) -> Members:
+    def layer(number: int, depth: int) -> Layer:
+        name = f"{place}member{number}/layer{depth}"
+        return tensors[f"{name}/weights"], tensors[f"{name}/bias"]
+
+    return tuple(tuple(layer(number, depth) for depth in range(layers)) for number, layers in enumerate(depths))
 
 
 def _through(layers: tuple[Layer, ...], values: Float32[np.ndarray, "batch inputs"]) -> Float32[np.ndarray, "batch _"]:

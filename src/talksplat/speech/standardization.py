@@ -39,6 +39,17 @@ class RunningMoments:
         self._mean: Float64[np.ndarray, " channels"] = np.zeros(channels)
         self._squares: Float64[np.ndarray, " channels"] = np.zeros(channels)
 
+    @classmethod
+    def begun(cls, typical: Standardization, steps: int) -> RunningMoments:
+        """Moments that count as if ``steps`` steps of ``typical`` ones had been taken in."""
+        found = cls(len(typical.mean))
+        found.steps = steps
+        found._mean = typical.mean.astype(np.float64)
+        found._squares = (
+            steps * np.where(np.isfinite(typical.deviation), typical.deviation, 0.0).astype(np.float64) ** 2
+        )
+        return found
+
     def add(self, features: Float32[np.ndarray, "steps channels"]) -> None:
         """Take in a block; the result does not depend on how a recording is cut into blocks."""
         count = len(features)
