@@ -256,11 +256,12 @@ def pooled_difference(cells: list[Cell]) -> Interval | None:
     chosen = [cell for cell in cells if cell["clip"] in LIP_CLIPS]
     if {cell["clip"] for cell in chosen} != set(LIP_CLIPS):
         return None
-    avatar, linear, truth = ([_opening(cell, name) for cell in chosen] for name in (AVATAR, LINEAR, TRUTH))
+    avatar, linear, truth = ([opening(cell, name) for cell in chosen] for name in (AVATAR, LINEAR, TRUTH))
     return difference_interval(avatar, linear, truth)
 
 
-def _opening(cell: Cell, name: str) -> np.ndarray:
+def opening(cell: Cell, name: str) -> np.ndarray:
+    """Lip opening on the judged frames, drawn by a candidate; NaN where no face was found."""
     values = cell["report"]["series"]["openings"][name]
     return np.array([math.nan if value is None else value for value in values])
 

@@ -19,7 +19,7 @@ from talksplat.dataset import PortraitDataset, seeded
 from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.conditioning import SpeechNet
 from talksplat.portrait import Portrait
-from talksplat.speech.baseline import fit_lip_baseline, told_fitted, told_unseen
+from talksplat.speech.baseline import fit_lip_baseline, told_targets
 from talksplat.speech.encoders import find_encoder
 from talksplat.speech.windows import windows_of_frames
 
@@ -38,7 +38,8 @@ def correlations(folder: Path, seed: int, speech: str) -> dict[str, float]:
     targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
     known = dataset.features.numpy(), targets.numpy(), train.numpy()
     fitted, unseen = (
-        torch.from_numpy(tell(*known, spectral_channels=spectral)).float() for tell in (told_fitted, told_unseen)
+        torch.from_numpy(told_targets(*known, spectral_channels=spectral, unseen=unseen)).float()
+        for unseen in (False, True)
     )
     for name, lips in {"recorded": targets, "fitted": fitted, "unseen": unseen}.items():
         torch.manual_seed(seed)

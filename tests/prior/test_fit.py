@@ -70,7 +70,7 @@ def test_the_live_form_comes_along(prior: ArticulationPrior, pool: list[PoolClip
     assert judged["mean_live"]["opening"] > judged["mean"]["opening"] - 0.15
     prior.save(tmp_path / "p.safetensors")
     read = load_prior(tmp_path / "p.safetensors")
-    told, wanted = tell_live(read, pool[3].raw), tell_live(prior, pool[3].raw)
+    told, wanted = tell_live(read, pool[3].heard_live), tell_live(prior, pool[3].heard_live)
     assert told.shape == (len(pool[3]), 3 + len(prior.components))
     assert np.abs(told - wanted).max() < 0.02
     assert "live" in table(judged).splitlines()[0]

@@ -7,9 +7,9 @@ import pytest
 
 from talksplat.errors import PriorError
 from talksplat.speech.encoders import EmbeddingEncoder
-from talksplat.speech.live import LOOKAHEAD, LiveArticulation, LiveTeller, tell_live
+from talksplat.speech.live import LIVE_LAGS, LOOKAHEAD, LiveArticulation, LiveTeller, live_features, tell_live
 from talksplat.speech.prior import MEASURES, ArticulationPrior, LiveForm, told_by
-from talksplat.speech.ridge import LIVE_EMBEDDING_LAGS, lip_inputs
+from talksplat.speech.ridge import lip_inputs
 from talksplat.speech.standardization import Standardization
 from talksplat.synthetic.speech import speech_of
 
@@ -19,14 +19,17 @@ SOUND = speech_of("a").samples[:80_100]
 
 @pytest.fixture(scope="module")
 def raw() -> np.ndarray:
-    return EmbeddingEncoder(1).encode(SOUND)
+    encoder, frames = EmbeddingEncoder(1), -(-len(SOUND) // 640)
+    margin = np.zeros(15 * 640, np.float32)
+    rows = encoder.rows(np.concatenate([margin, SOUND, np.zeros(frames * 640 - len(SOUND), np.float32), margin]))
+    return live_features(encoder, rows, 4 * 15, frames)
 
 
 @pytest.fixture(scope="module")
 def prior(raw: np.ndarray) -> ArticulationPrior:
     """Any linear map, with the moments of another recording."""
     chance = np.random.default_rng(0)
-    weights = chance.normal(size=(9 * 32 + 5 * 96, 3)).astype(np.float32) / 30
+    weights = chance.normal(size=(10 * 32 + 5 * 96, 3)).astype(np.float32) / 30
     typical = Standardization.of(raw[: len(raw) // 2])
     members = (((weights, np.ones(3, np.float32)),),)
     return ArticulationPrior(members, MEASURES, np.zeros((0, 80), np.float32), 32, live=LiveForm(members, typical))
@@ -65,11 +68,11 @@ def test_moments_go_from_the_pools_to_the_speakers(prior: ArticulationPrior, raw
     frames = np.arange(len(raw) // 2)
 
     def offline(standardization: Standardization) -> np.ndarray:
-        window = lip_inputs(standardization.apply(raw), frames, 32, LIVE_EMBEDDING_LAGS)
+        window = lip_inputs(standardization.apply(raw), frames, 32, LIVE_LAGS)
         return told_by(prior.live.members, window.astype(np.float32))
 
     told = tell_live(prior, raw)
-    assert np.abs(told[0] - offline(prior.live.typical)[0]).max() < 0.2 * told.std()
+    assert np.abs(told[0] - offline(prior.live.typical)[0]).max() < 0.3 * told.std()
     long = np.concatenate([raw] * 8)
     settled = tell_live(prior, long)[-len(frames) : -20]
     own = offline(Standardization.of(raw))[:-20]

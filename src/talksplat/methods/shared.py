@@ -14,7 +14,7 @@ from talksplat.model.conditioning import SpeechNet
 from talksplat.model.masks import is_any, picked
 from talksplat.model.patches import lip_square
 from talksplat.model.torso import TorsoLayer, torso_target
-from talksplat.speech.baseline import told_fitted, told_unseen
+from talksplat.speech.baseline import told_targets
 from talksplat.speech.encoders import find_encoder
 
 
@@ -131,8 +131,8 @@ def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) 
     tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
     recorded = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
     features, spectral = dataset.features.cpu().numpy(), find_encoder(dataset.encoder).spectral_channels
-    tell = told_unseen if dataset.channels.told else told_fitted
-    told = torch.from_numpy(tell(features, recorded.numpy(), train.numpy(), spectral_channels=spectral)).float()
+    known, unseen = (features, recorded.numpy(), train.numpy()), dataset.channels.told > 0
+    told = torch.from_numpy(told_targets(*known, spectral_channels=spectral, unseen=unseen)).float()
     closed = recorded[torch.tensor(dataset.closed_frames)].mean(0)
     rest = dataset.rest_windows, closed
     return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest)

@@ -17,8 +17,9 @@ from talksplat.metrics.sync import correlation
 from talksplat.prior.pool import PoolClip
 from talksplat.progress import Reporter
 from talksplat.speech.encoders import ENCODERS
+from talksplat.speech.live import LIVE_LAGS
 from talksplat.speech.prior import ENCODER, MEASURES, ArticulationPrior, Layer, LiveForm, Members
-from talksplat.speech.ridge import EMBEDDING_LAGS, LIVE_EMBEDDING_LAGS, lip_inputs
+from talksplat.speech.ridge import lip_inputs
 from talksplat.speech.standardization import Standardization
 
 PENALTIES = (1e3, 2e3, 4e3, 8e3, 1.6e4)
@@ -73,9 +74,8 @@ def fit_prior(
     components = lip_components(clips)
     lessons = [lesson_of(clip, components) for clip in clips]
     members, penalty = _members(lessons, recipe, seed, reporter)
-    told = len(MEASURES) + len(components)
-    heard_so_far = [lesson_of(clip, components, LIVE_EMBEDDING_LAGS, told) for clip in clips]
-    live, _ = _members(heard_so_far, LIVE if recipe.networks else recipe, seed, reporter)
+    live_lessons = [lesson_of(clip, components, live=len(MEASURES) + len(components)) for clip in clips]
+    live, _ = _members(live_lessons, LIVE if recipe.networks else recipe, seed, reporter)
     return ArticulationPrior(
         members=members,
         outputs=clips[0].output_names(len(components)),
@@ -97,7 +97,7 @@ def _members(lessons: Sequence[Lesson], recipe: Recipe, seed: int, reporter: Rep
 
 def _typical(clips: Sequence[PoolClip]) -> Standardization:
     """Means and deviations of raw features that a clip of the pool has on average."""
-    own = [Standardization.of(clip.raw) for clip in clips]
+    own = [Standardization.of(clip.heard_live) for clip in clips]
     spread = np.stack([np.where(np.isfinite(one.deviation), one.deviation, 0.0) for one in own])
     deviation = np.sqrt(np.square(spread).mean(axis=0))
     return Standardization(
@@ -127,14 +127,16 @@ def lip_components(clips: Sequence[PoolClip]) -> Float32[np.ndarray, "K 80"]:
 def lesson_of(
     clip: PoolClip,
     components: Float32[np.ndarray, "K 80"],
-    lags: tuple[int, ...] = EMBEDDING_LAGS,
-    outputs: int | None = None,
+    live: int = 0,
 ) -> Lesson:
-    """What a clip teaches, its lips moved to the sound they belong to; of the first ``outputs`` of them alone."""
+    """What a clip teaches, its lips moved to the sound they belong to; the first ``live`` outputs in the live form."""
     lips, sound = clip.together()
     spectral = ENCODERS[ENCODER](1).spectral_channels
-    inputs = lip_inputs(clip.features, sound, spectral, lags)
-    return Lesson(clip.name, clip.person, inputs, clip.targets(components)[lips, :outputs].astype(np.float64))
+    targets = clip.targets(components)[lips].astype(np.float64)
+    if live:
+        heard = Standardization.of(clip.heard_live).apply(clip.heard_live)
+        return Lesson(clip.name, clip.person, lip_inputs(heard, sound, spectral, LIVE_LAGS), targets[:, :live])
+    return Lesson(clip.name, clip.person, lip_inputs(clip.features, sound, spectral), targets)
 
 
 def choose_penalty(lessons: Sequence[Lesson]) -> float:

@@ -33,7 +33,7 @@ def judge_clip(prior: ArticulationPrior, clip: PoolClip) -> dict[str, Any]:
     None stands for what does not move or is too short to be correlated, as JSON has no other word for it.
     """
     told, shown = prior.tell(clip.features), clip.targets(prior.components)
-    live = tell_live(prior, clip.raw) if prior.live else None
+    live = tell_live(prior, clip.heard_live) if prior.live else None
     found = av_offset(clip.features, clip.mouth, prior)
 
     def at(lag: float, told: Float32[np.ndarray, "T outputs"] = told) -> dict[str, float | None]:

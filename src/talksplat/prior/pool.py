@@ -30,6 +30,7 @@ from talksplat.model.articulation import lip_shapes
 from talksplat.portrait import Portrait
 from talksplat.prior.offset import av_offset, lagged
 from talksplat.speech.encoders import EmbeddingEncoder, on_steps
+from talksplat.speech.live import live_features
 from talksplat.speech.prior import MEASURES, ArticulationPrior
 from talksplat.speech.standardization import Standardization
 from talksplat.storage import replacing, write_json
@@ -64,17 +65,18 @@ class PoolClip:
         return len(self.mouth)
 
     @cached_property
-    def raw(self) -> Float32[np.ndarray, "steps 128"]:
-        """Raw features on the 50 Hz grid, as :class:`EmbeddingEncoder` makes them of sound."""
+    def features(self) -> Float32[np.ndarray, "steps 128"]:
+        """Standardised features on the 50 Hz grid, as :class:`EmbeddingEncoder` makes them of sound."""
         rows = MARGIN_ROWS + 2 * np.arange(2 * len(self))
         mel = (self.mel[rows - 3] + self.mel[rows - 2]) / 2
         embedding = on_steps(np.pad(self.embedding, ((1, 1), (0, 0)), mode="edge"))
-        return np.concatenate([mel, embedding], axis=1)
+        raw = np.concatenate([mel, embedding], axis=1)
+        return Standardization.of(raw).apply(raw)
 
     @cached_property
-    def features(self) -> Float32[np.ndarray, "steps 128"]:
-        """Features standardised by the clip."""
-        return Standardization.of(self.raw).apply(self.raw)
+    def heard_live(self) -> Float32[np.ndarray, "steps 128"]:
+        """Raw features of the live form."""
+        return live_features(EmbeddingEncoder(1), self.mel, MARGIN_ROWS, len(self))
 
     def together(self) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """Frames of lips, and the frames of sound that belong to them."""

@@ -52,32 +52,22 @@ def fit_lip_baseline(
     return LipBaseline(weights=weights, bias=bias, penalties=penalties, spectral_channels=spectral_channels)
 
 
-def told_fitted(
+def told_targets(
     features: Float[np.ndarray, "steps channels"],
     targets: Float[np.ndarray, "frames targets"],
     train_frames: Int64[np.ndarray, " train"],
     *,
     spectral_channels: int,
+    unseen: bool,
 ) -> Float64[np.ndarray, "frames targets"]:
-    """What regression tells of every frame's targets. The arguments are those of :func:`fit_lip_baseline`."""
-    whole = fit_lip_baseline(features, targets, train_frames, spectral_channels=spectral_channels)
-    return whole.predict(features, np.arange(len(targets)))
+    """What regression tells of every frame's targets; the arguments are those of :func:`fit_lip_baseline`.
 
-
-def told_unseen(
-    features: Float[np.ndarray, "steps channels"],
-    targets: Float[np.ndarray, "frames targets"],
-    train_frames: Int64[np.ndarray, " train"],
-    *,
-    spectral_channels: int,
-) -> Float64[np.ndarray, "frames targets"]:
-    """What regression tells of every frame's targets, of a training frame by the blocks of time that it is not in.
-
-    So training frames are told no better than new speech will be. The arguments are those of :func:`fit_lip_baseline`.
+    With ``unseen`` a training frame is told by the blocks of time that it is not in, no better than new speech will be.
     """
     train_frames = np.sort(train_frames)
-    told = told_fitted(features, targets, train_frames, spectral_channels=spectral_channels)
-    for kept, held in blocks(train_frames):
+    whole = fit_lip_baseline(features, targets, train_frames, spectral_channels=spectral_channels)
+    told = whole.predict(features, np.arange(len(targets)))
+    for kept, held in blocks(train_frames) if unseen else ():
         others = fit_lip_baseline(features, targets, train_frames[kept], spectral_channels=spectral_channels)
         told[train_frames[held]] = others.predict(features, train_frames[held])
     return told

@@ -13,8 +13,6 @@ SPECTRAL_LAGS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 """Frames: a spectrum is looked at every 40 ms up to 160 ms before and after."""
 EMBEDDING_LAGS = (-4, -2, 0, 2, 4)
 """Frames: an embedding spans many frames by itself and is looked at every 80 ms."""
-LIVE_EMBEDDING_LAGS = (-12, -10, -8, -6, -4)
-"""Frames: in live use, where an embedding of frame n needs sound until 0.44 s after it."""
 PENALTIES = np.logspace(0, 6, 25)
 FOLDS = 5
 PURGED = 8
@@ -25,15 +23,15 @@ def lip_inputs(
     features: Float[np.ndarray, "steps channels"],
     frames: Int64[np.ndarray, " batch"],
     spectral_channels: int,
-    embedding_lags: tuple[int, ...] = EMBEDDING_LAGS,
+    lags: tuple[tuple[int, ...], tuple[int, ...]] = (SPECTRAL_LAGS, EMBEDDING_LAGS),
 ) -> Float64[np.ndarray, "batch inputs"]:
     """The window of each frame: means of its two steps, at the lags of spectra and of embeddings; zeros outside."""
     whole = features[: len(features) - len(features) % STEPS_PER_FRAME].astype(np.float64)
     by_frame = whole.reshape(-1, STEPS_PER_FRAME, features.shape[1]).mean(axis=1)
-    margin = max(abs(lag) for lag in (*SPECTRAL_LAGS, *embedding_lags))
+    margin = max(abs(lag) for kind in lags for lag in kind)
     padded = np.pad(by_frame, ((margin, margin), (0, 0)))
-    spectral = [padded[frames + margin + lag, :spectral_channels] for lag in SPECTRAL_LAGS]
-    embedded = [padded[frames + margin + lag, spectral_channels:] for lag in embedding_lags]
+    spectral = [padded[frames + margin + lag, :spectral_channels] for lag in lags[0]]
+    embedded = [padded[frames + margin + lag, spectral_channels:] for lag in lags[1]]
     return np.concatenate([*spectral, *embedded], axis=1)
 
 
