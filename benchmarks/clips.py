@@ -15,7 +15,6 @@ without the person of the clip.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import os
@@ -31,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from offsets import priors_without
+from version import code_version
 
 from talksplat.metrics.sync import Interval, difference_interval
 from talksplat.report.figures import AVATAR, LINEAR, NEAREST_POSE, NEAREST_SPEECH, TRUTH, UNDEFORMED
@@ -118,21 +118,6 @@ def cell_name(clip: str, method: str, preset: str, settings: Iterable[str], vers
     """``clip-method-preset[-settings]-version``."""
     chosen = "".join(f"-{setting.replace('=', '_')}" for setting in settings)
     return f"{clip}-{method}-{preset}{chosen}-{version}"
-
-
-def code_version(root: Path = ROOT) -> str:
-    """Twelve digits of the SHA-256 of ``src`` and ``native``: paths and contents, without what is built from them."""
-    digest = hashlib.sha256()
-    files = [path for part in ("src", "native") for path in sorted((root / part).rglob("*")) if path.is_file()]
-    for path in files:
-        place = path.relative_to(root)
-        built = path.suffix in (".pyc", ".so", ".dylib", ".o") or any(
-            part.endswith(".egg-info") for part in place.parts
-        )
-        if not built and not path.name.startswith("."):
-            content = path.read_bytes()
-            digest.update(f"{place.as_posix()}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:12]
 
 
 def run_stage(command: list[str]) -> dict[str, Any]:
