@@ -8,8 +8,8 @@ cell (clip, method, preset, speech features, settings, code version) is a small 
 that is kept; a second run of the same code reads it instead of computing it again, and an interrupted one goes on where
 it was. ``--pool`` computes nothing: it judges the kept cells, the newest of each clip where the current code has none.
 
-Where speech features are told by a prior, it is fitted on ``--people`` (a pool of `talksplat prior`)
-without the person of the clip.
+Where speech features are told by a prior, it is fitted on ``--people`` (a pool of `talksplat prior`) without the person
+of the clip.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from offsets import priors_without
+from offsets import SAME_PERSON, priors_without
 from version import code_version
 
 from talksplat.metrics.sync import Interval, difference_interval
@@ -42,8 +42,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "clips"
 SPEECH = ROOT.parent / "shared" / "speech" / "english-radio31.wav"
 PEOPLE = ROOT.parent / "shared" / "speech-lips"
-SAME_PERSON = {"lieu-45s": "office-man-60s"}
-"""Clips whose person is in the pool under another name."""
 DEFAULT_FEATURES = TrainOptions().speech
 STAGES = ("prepare", "train", "speak", "evaluate")
 LIP_CLIPS = ("may-13s", "lieu-45s", "presenter-71s")
@@ -79,11 +77,8 @@ class Job:
         features = "" if self.features == DEFAULT_FEATURES else f"-{self.features}"
         return cell_name(self.clip.stem, self.method, self.preset + features, self.settings, self.version)
 
-    @property
-    def prior(self) -> Path | None:
-        """The prior without the clip's person, made if it is not there yet; None where features need none."""
-        if not find_encoder(self.features).articulates:
-            return None
+    def prior_without_person(self) -> Path:
+        """The file of a prior that has not seen the clip's person, fitted if it is not there yet."""
         person = SAME_PERSON.get(self.clip.stem, self.clip.stem)
         found = self.folder / f"prior-without-{person}-{self.version}.safetensors"
         if not found.is_file():
@@ -103,7 +98,9 @@ class Job:
         avatar, portrait = str(self.work / "speaker.avatar"), str(self.portrait)
         prepare = ["prepare", str(self.clip), "--out", portrait, "--consent", self.consent, "--size", str(self.size)]
         train = ["train", portrait, "--out", avatar, "--method", self.method, "--preset", self.preset, "--resume"]
-        train += ["--speech", self.features, *(("--prior", str(self.prior)) if self.prior else ())]
+        train += ["--speech", self.features]
+        if find_encoder(self.features).articulates:
+            train += ["--prior", str(self.prior_without_person())]
         for setting in self.settings:
             train += ["--set", setting]
         return {

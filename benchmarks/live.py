@@ -14,6 +14,7 @@ import time
 import numpy as np
 from offsets import strangers
 
+from talksplat.clock import SAMPLE_RATE
 from talksplat.metrics.sync import correlation
 from talksplat.speech.encoders import find_encoder
 from talksplat.speech.live import LOOKAHEAD, LiveArticulation
@@ -56,7 +57,7 @@ def main() -> None:
         found[name] = {**row, "loss": row["offline"] - row["live"]}
         print(f"{name:<28} " + " ".join(f"{value:8.3f}" for value in found[name].values()), flush=True)
     result = {
-        "lookahead_ms": 1e3 * LOOKAHEAD / 16_000,
+        "lookahead_ms": 1e3 * LOOKAHEAD / SAMPLE_RATE,
         "largest_loss": max(row["loss"] for row in found.values()),
         "mean_loss": float(np.mean([row["loss"] for row in found.values()])),
         "ms_per_frame": float(np.median(costs)),

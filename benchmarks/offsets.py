@@ -29,6 +29,10 @@ SHIFTS = (-5.0, -2.4, -0.7, 0.7, 2.4, 5.0)
 """Frames; the recordings' own offsets come on top, and 8 is the search's reach."""
 
 
+SAME_PERSON = {"lieu-45s": "office-man-60s"}
+"""Clips whose person is in the pool under another name."""
+
+
 def offset_of(sound: np.ndarray, portrait: Portrait, frames: int, prior: ArticulationPrior) -> AvOffset:
     """Offset of the portrait's first ``frames`` lips against a sound."""
     raw = find_encoder(ENCODER).encode(sound[: frames * SAMPLES_PER_FRAME])
@@ -62,7 +66,8 @@ def strangers(description: str | None) -> tuple[dict[str, tuple[Portrait, Articu
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("portraits", nargs="+", type=Path)
     parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--same", nargs="*", default=["lieu-45s=office-man-60s"])
+    same = [f"{clip}={name}" for clip, name in SAME_PERSON.items()]
+    parser.add_argument("--same", nargs="*", default=same)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     portraits = [Portrait(path) for path in given.portraits]

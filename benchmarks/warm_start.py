@@ -36,12 +36,10 @@ def correlations(folder: Path, seed: int, speech: str) -> dict[str, float]:
     baseline = fit_lip_baseline(dataset.heard.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
     told = {"linear": baseline.predict(dataset.heard.numpy(), test.numpy())[:, 0]}
     targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
-    known = dataset.features.numpy(), targets.numpy(), train.numpy()
-    fitted, unseen = (
-        torch.from_numpy(told_targets(*known, spectral_channels=spectral, unseen=unseen)).float()
-        for unseen in (False, True)
-    )
-    for name, lips in {"recorded": targets, "fitted": fitted, "unseen": unseen}.items():
+    lessons, recording = {"recorded": targets}, (dataset.features.numpy(), targets.numpy(), train.numpy())
+    for name, unseen in (("fitted", False), ("unseen", True)):
+        lessons[name] = torch.from_numpy(told_targets(*recording, spectral_channels=spectral, unseen=unseen)).float()
+    for name, lips in lessons.items():
         torch.manual_seed(seed)
         net = SpeechNet(dataset.channels)
         rest = dataset.rest_windows, targets[torch.tensor(dataset.closed_frames)].mean(0)

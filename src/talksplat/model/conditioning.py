@@ -65,7 +65,7 @@ class SpeechNet(nn.Module):
     """Windows around an instant to its speech code.
 
     What the features tell of the lips at that instant is the code's beginning as it is (ours): a network that had to
-    learn it anew from seconds of footage would lose half of it.
+    learn it anew from seconds of footage would lose much of it.
     """
 
     def __init__(self, channels: SpeechChannels) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,8 +48,8 @@ class Recipe:
     """What a mouth measure counts for against any other output."""
 
 
-LIVE = Recipe(networks=1, hidden=48)
-"""Of the live form: small, so that the file stays under half a megabyte."""
+LIVE_NETWORKS, LIVE_HIDDEN = 1, 48
+"""At most so many, so wide in the live form: the file stays under half a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def fit_prior(
     lessons = [lesson_of(clip, components) for clip in clips]
     members, penalty = _members(lessons, recipe, seed, reporter)
     live_lessons = [lesson_of(clip, components, live=len(MEASURES) + len(components)) for clip in clips]
-    live, _ = _members(live_lessons, LIVE if recipe.networks else recipe, seed, reporter)
+    networks, hidden = min(recipe.networks, LIVE_NETWORKS), min(recipe.hidden, LIVE_HIDDEN)
+    small = dataclasses.replace(recipe, networks=networks, hidden=hidden)
+    live, _ = _members(live_lessons, small, seed, reporter)
     return ArticulationPrior(
         members=members,
         outputs=clips[0].output_names(len(components)),

@@ -57,6 +57,7 @@ class LiveTeller:
         if prior.live is None:
             raise PriorError("the prior has no live form: it was made by an older version", hint=TRAIN_AGAIN)
         self._members, typical = prior.live.members, prior.live.typical
+        self.outputs = len(self._members[0][-1][1])
         spectral = prior.spectral_channels
         self._spectra = _Stretch(len(LIVE_LAGS[0]), _part(typical, slice(spectral)), settling)
         self._embeddings = _Stretch(len(LIVE_LAGS[1]), _part(typical, slice(spectral, None)), settling)
@@ -126,14 +127,15 @@ class LiveArticulation:
         """Raises :class:`PriorError` when the prior was made without a live form."""
         self._teller = LiveTeller(prior)
         self._encoder = EmbeddingEncoder(threads)
-        self._outputs = len(prior.live.members[0][-1][1]) if prior.live else 0
         # Mel rows hear ahead: those of the frame before the first hear sound already.
         self._sound = np.zeros(SAMPLES_PER_FRAME, np.float32)
         self._samples = 0
         self._frame = -1
         """Frame whose mel rows come next."""
         silent = EMBEDDED_ROWS - self._encoder.rows_per_frame * (AHEAD + 2)
-        self._rows = np.full((silent, 32), self._encoder.floor_decibels / 10 + 2, np.float32)
+        self._rows = np.full(
+            (silent, self._encoder.spectral_channels), self._encoder.floor_decibels / 10 + 2, np.float32
+        )
         """The last rows; as many as an embedding hears when those of frame 6 have come."""
 
     def push(self, samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "frames outputs"]:
@@ -156,7 +158,7 @@ class LiveArticulation:
             told += [] if one is None else [one]
             at += SAMPLES_PER_FRAME
         self._sound = self._sound[at:]
-        return np.stack(told) if told else np.zeros((0, self._outputs), np.float32)
+        return np.stack(told) if told else np.zeros((0, self._teller.outputs), np.float32)
 
     def _hear(self, rows: Float32[np.ndarray, "4 32"], end: int | None) -> Float32[np.ndarray, " outputs"] | None:
         """Take in the mel rows of the next frame t; what is told of frame t - 6."""
