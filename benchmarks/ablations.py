@@ -20,6 +20,9 @@ ABLATIONS = {
         "without face/mouth decomposition": ("decompose=false",),
         "without incremental sampling": ("sampling=none",),
         "without fusion": ("fuse_steps=0",),
+        "published fusion: colours alone, tiles": ("fuse_rate=0", "patch=0", "fuse_perceptual=0.5"),
+        "published grid of the face's motion": ("face_finest=38.4",),
+        "published limits of opacity and size": ("faintest=0.05", "faintest_end=0.3", "max_radius=20"),
     },
     "gaussian-talker": {
         "complete": (),

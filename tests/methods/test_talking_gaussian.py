@@ -54,9 +54,12 @@ def test_published_numbers_of_parameters(dataset: PortraitDataset) -> None:
     assert count(made.face_speech.attention) == 2_149
 
 
-def test_published_table_lengths(avatar: TalkingGaussian) -> None:
+def test_published_table_lengths(dataset: PortraitDataset) -> None:
     face = [296, 368, 400, 488, 536, 632, 736, 848, 1024, 1160, 1376, 1600]
     mouth = [4232, 4232, 4096, 4096, 3976, 3976, 3848, 3728, 3728, 3600, 3600, 3488]
+    seeds = METHOD.seeds(dataclasses.replace(FULL, face_points=100, mouth_points=100), dataset, 0)
+    avatar = METHOD.build(FULL, dataset.channels, dataset.portrait.reference_camera, seeds)
+    assert isinstance(avatar, TalkingGaussian)
     assert avatar.face_field.grid.lengths.tolist() == face
     assert avatar.mouth_field.grid.lengths.tolist() == mouth
 
@@ -123,6 +126,17 @@ def test_fusion_and_the_mouths_finish_train_no_geometry_and_no_motion(avatar: Ta
     assert fused == face | {"mouth.base_color", "mouth.rest_harmonics"} | torso
     finishing = {group.name for group in METHOD.groups(FULL, avatar, stages["mouth-color"])}
     assert finishing == {"mouth.base_color", "mouth.rest_harmonics"}
+
+
+def test_a_fusion_with_a_rate_trains_all_that_the_branches_trained(avatar: TalkingGaussian) -> None:
+    config = dataclasses.replace(FULL, fuse_rate=0.5)
+    stages = METHOD.stages(config)
+    fused = {group.name: group for group in METHOD.groups(config, avatar, stages[-1])}
+    for layer in ("mouth", "face", "torso"):
+        branch = next(stage for stage in reversed(stages) if stage.layers == (layer,) and stage.name != "mouth-color")
+        assert {group.name for group in METHOD.groups(config, avatar, branch)} - set(fused) <= {"mouth.logit_opacities"}
+    assert fused["face.decoder"].rate == pytest.approx(0.5 * config.network_rate)
+    assert fused["face.log_scales"].rate == pytest.approx(0.5 * config.scale_rate)
 
 
 def test_opacity_limit_rises_as_published() -> None:

@@ -26,6 +26,7 @@ from talksplat.methods.shared import (
     torso_groups,
     torso_losses,
     torso_networks,
+    torso_stages,
     wanted_stages,
 )
 from talksplat.metrics.image import l1_and_ssim
@@ -200,12 +201,12 @@ def warm_start(config: GaussianTalkerConfig, avatar: Avatar, dataset: PortraitDa
 
 def stages(config: GaussianTalkerConfig) -> tuple[Stage, ...]:
     """Canonical head, its deformation (Sec. 3.4), our torso, and the joint finish where asked."""
-    still = config.torso_static_steps
     table = (
         Stage("head-static", config.static_steps, ("head",), False, _density(config), cost=0.8),
         Stage("head", config.steps, ("head",), True, frames=config.frames, cost=2.0 * config.frames),
-        Stage("torso-static", still, ("torso",), False, cost=0.7),
-        Stage("torso", config.torso_steps, ("torso",), True, cost=0.7),
+        *torso_stages(
+            config.torso_static_steps, config.torso_steps, every=config.densify_every, most=config.max_points
+        ),
         Stage("joint", config.joint_steps, ("head", "torso") if config.torso == "own" else ("head",), True, cost=2.5),
     )
     return wanted_stages(config, table)

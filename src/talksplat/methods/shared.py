@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from talksplat.dataset import PortraitDataset, seeded
 from talksplat.frame import HEAD_LABELS, Frame
-from talksplat.methods.method import Draw, LossContext, MethodConfig, ParameterGroup, Stage
+from talksplat.methods.method import DensifyPolicy, Draw, LossContext, MethodConfig, ParameterGroup, Stage
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.cloud import GaussianCloud
@@ -34,6 +34,22 @@ def cloud_groups(
         ParameterGroup(f"{layer}.{name}", [getattr(cloud, name)], rate * damp, rate * damp)
         for name, rate in rates.items()
     ]
+
+
+def torso_stages(static: int, moving: int, *, every: int, most: int) -> tuple[Stage, ...]:
+    """Our torso layer at rest and following the head pose, as long as told; it grows in between.
+
+    Density control has a round ``every`` so many steps, up to ``most`` Gaussians, from the middle of the first to the
+    middle of the second stage.
+    """
+
+    def grows(start: int, stop: int) -> tuple[DensifyPolicy, ...]:
+        return (DensifyPolicy(cloud="torso", start=start, stop=stop, every=every, max_points=most),)
+
+    return (
+        Stage("torso-static", static, ("torso",), False, grows(static // 2, static), cost=0.7),
+        Stage("torso", moving, ("torso",), True, grows(0, moving // 2), cost=0.7),
+    )
 
 
 def torso_groups(config: MethodConfig, torso: TorsoLayer, stage: Stage) -> list[ParameterGroup]:

@@ -20,7 +20,15 @@ from talksplat.methods.method import (
     Stage,
 )
 from talksplat.methods.seeding import carved_head, carved_torso, inner_mouth, random_head, random_torso
-from talksplat.methods.shared import cloud_groups, network_group, teach_lips, torso_groups, torso_losses
+from talksplat.methods.shared import (
+    cloud_groups,
+    network_group,
+    teach_lips,
+    torso_groups,
+    torso_losses,
+    torso_networks,
+    torso_stages,
+)
 from talksplat.methods.talking_gaussian_config import QUICK, TalkingGaussianConfig
 from talksplat.methods.talking_gaussian_losses import KEY, face_losses, fuse_losses, mouth_losses
 from talksplat.model.avatar import Avatar
@@ -28,6 +36,8 @@ from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SpeechChannels
 from talksplat.model.talking_gaussian import TalkingGaussian
 
+SHAPE = ("means", "quats", "log_scales")
+"""Parameters of a cloud that the published fusion leaves as they are."""
 CUBE = 0.1
 """Half edge of the cube that face and mouth start in, metres."""
 
@@ -36,7 +46,7 @@ def build(
     config: TalkingGaussianConfig, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians]
 ) -> TalkingGaussian:
     """An untrained avatar; zero-initialised heads make its deformation the identity."""
-    return TalkingGaussian(channels, reference, seeds, decompose=config.decompose)
+    return TalkingGaussian(channels, reference, seeds, decompose=config.decompose, face_finest=config.face_finest)
 
 
 def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) -> dict[str, RawGaussians]:
@@ -45,12 +55,12 @@ def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) ->
         return {
             "face": carved_head(dataset, config.face_points, CUBE, config.degree, seed),
             "mouth": inner_mouth(dataset, config.mouth_points, config.degree, seed),
-            "torso": carved_torso(dataset, config.mouth_points, seed),
+            "torso": carved_torso(dataset, config.torso_points, seed),
         }
     return {
         "face": random_head(dataset, config.face_points, CUBE, config.degree, seed),
         "mouth": random_head(dataset, config.mouth_points, CUBE, config.degree, seed + 1),
-        "torso": random_torso(dataset, config.mouth_points, seed),
+        "torso": random_torso(dataset, config.torso_points, seed),
     }
 
 
@@ -88,10 +98,8 @@ def stages(config: TalkingGaussianConfig) -> tuple[Stage, ...]:
             "perceptual": config.branch_steps,
         },
     )
-    torso = (
-        Stage("torso-static", config.at(config.torso_static_steps), ("torso",), False, cost=0.7),
-        Stage("torso", config.at(config.torso_steps), ("torso",), True, cost=0.7),
-    )
+    still, moving = config.at(config.torso_static_steps), config.at(config.torso_steps)
+    torso = torso_stages(still, moving, every=config.densify_every, most=config.max_points)
     drawn = {"face": True, "mouth": config.decompose, "torso": config.torso == "own"}
     fuse = Stage("fuse", config.at(config.fuse_steps), tuple(layer for layer in drawn if drawn[layer]), True)
     return tuple(stage for stage in (*mouth, *face, *torso, fuse) if stage.steps and all(map(drawn.get, stage.layers)))
@@ -149,7 +157,7 @@ def _density(config: TalkingGaussianConfig, layer: str, begin: int, end: int) ->
         min_opacity=limit(begin),
         min_opacity_end=limit(min(end, last)),
         max_size=0.03 if moving else float("inf"),
-        max_radius_px=20.0 if moving else float("inf"),
+        max_radius_px=config.max_radius if moving else float("inf"),
         max_points=config.max_points,
         key=KEY,
     )
@@ -160,9 +168,7 @@ def groups(config: TalkingGaussianConfig, avatar: Avatar, stage: Stage) -> list[
     """What a stage trains, at rates that join those of the stages before and after."""
     assert isinstance(avatar, TalkingGaussian)
     if stage.name == "fuse":
-        torso = _colors("torso", avatar.torso.cloud, config) if "torso" in stage.layers else []
-        mouth = _colors("mouth", avatar.mouth, config)[:2] if "mouth" in stage.layers else []
-        return _colors("face", avatar.face, config) + mouth + torso
+        return _fused(config, avatar, stage)
     if stage.layers == ("torso",):
         return torso_groups(config, avatar.torso, stage)
     layer = stage.layers[0]
@@ -176,7 +182,22 @@ def groups(config: TalkingGaussianConfig, avatar: Avatar, stage: Stage) -> list[
         return config.means_rate * (config.means_rate_end / config.means_rate) ** min(1.0, k / settled)
 
     found = cloud_groups(config, layer, cloud, (means_rate(begin), means_rate(end)))
-    return found + (_networks(config, avatar, layer, begin, end) if stage.deformed else [])
+    return found + (_networks(config, avatar, layer, _factors(config, layer, begin, end)) if stage.deformed else [])
+
+
+def _fused(config: TalkingGaussianConfig, avatar: TalkingGaussian, stage: Stage) -> list[ParameterGroup]:
+    """The fusion's: colours and the face's opacity; with a ``fuse_rate`` all else as well, at that share."""
+    clouds = {"face": avatar.face, "mouth": avatar.mouth, "torso": avatar.torso.cloud}
+    found = []
+    for layer in stage.layers:
+        cloud, rate = clouds[layer], config.fuse_rate
+        if rate:
+            shape = cloud_groups(config, layer, cloud, (config.means_rate_end, config.means_rate_end), rate)
+            found += [group for group in shape if group.name.split(".")[1] in SHAPE]
+            found += torso_networks(config, avatar.torso, rate) if layer == "torso" else []
+            found += _networks(config, avatar, layer, (rate, 0.1 * rate)) if layer != "torso" else []
+        found += _colors(layer, cloud, config)[: 2 if layer == "mouth" else 3]
+    return found
 
 
 def network_factor(step: int, window: int, branch: int) -> float:
@@ -184,14 +205,18 @@ def network_factor(step: int, window: int, branch: int) -> float:
     return 0.5 ** (step / window) if step < window else 0.1 ** (step / branch)
 
 
-def _networks(
-    config: TalkingGaussianConfig, avatar: TalkingGaussian, layer: str, begin: int, end: int
-) -> list[ParameterGroup]:
+def _factors(config: TalkingGaussianConfig, layer: str, begin: int, end: int) -> tuple[float, float]:
+    """Factors of the networks' rates at both ends of a stage of a branch."""
     window = config.at(config.face_window_until if layer == "face" else config.mouth_window_until, layer)
     branch = config.at(config.branch_steps if layer == "face" else config.branch_until, layer)
     # A stage never crosses the drop, so its last factor is that of the same piece.
     last = 0.5 ** (end / window) if begin < window else 0.1 ** (end / branch)
-    factors = (network_factor(begin, window, branch), last)
+    return network_factor(begin, window, branch), last
+
+
+def _networks(
+    config: TalkingGaussianConfig, avatar: TalkingGaussian, layer: str, factors: tuple[float, float]
+) -> list[ParameterGroup]:
     face = layer == "face"
     speech = avatar.face_speech if face else avatar.mouth_speech
     decoder = avatar.face_decoder if face else avatar.mouth_decoder

@@ -18,7 +18,9 @@ class TalkingGaussianConfig(MethodConfig):
     face_points: int = 2_000
     """Initial Gaussians of the face."""
     mouth_points: int = 10_000
-    """Initial Gaussians of the inner mouth (and of our torso)."""
+    """Initial Gaussians of the inner mouth."""
+    torso_points: int = 10_000
+    """Initial Gaussians of our torso layer."""
     start: Literal["random", "carved"] = "random"
     """First Gaussians: random in a cube of 0.2 m, or kept where the silhouettes are, with the pictures' colours."""
     degree: int = 2
@@ -53,6 +55,10 @@ class TalkingGaussianConfig(MethodConfig):
     """Face and inner mouth as two layers (Sec. 3.3); False is the paper's ablation, one layer for all of the head."""
     sampling: Literal["code", "paper", "none"] = "code"
     """Incremental sampling: the released code's windows, the paper's, or none."""
+    face_finest: float = 38.4
+    """Cells a side, of 0.3 m, of the finest of the face's grids; the coarsest has 16."""
+    max_radius: float = 20.0
+    """Gaussians that reach farther, pixels of the reference view, are removed once the layer moves."""
     densify_from: int = 500
     """Density control begins; green Gaussians are deleted from here on."""
     densify_every: int = 100
@@ -87,6 +93,14 @@ class TalkingGaussianConfig(MethodConfig):
     """Weight of the perceptual loss on tiles in the fusion."""
     tiles: int = 0
     """Tiles a step that the perceptual losses look at, drawn anew each step; 0 for all of them."""
+    perceptual_every: int = 1
+    """The perceptual losses of face and fusion enter every so many steps."""
+    patch: int = 0
+    """Edge of one patch a step that the perceptual losses of face and fusion look at instead of tiles; 0 for tiles."""
+    lips: float = 0.0
+    """Weight of L1 on the lips square in moving face and fusion; ours."""
+    fuse_rate: float = 0.0
+    """Rates in the fusion of what the paper freezes there (shape and motion), against those before; 0 freezes it."""
     torso_mask: float = 0.5
     """Weight of the torso's alpha loss."""
     warm_speech_steps: int = 0
@@ -100,28 +114,35 @@ class TalkingGaussianConfig(MethodConfig):
 
 
 QUICK = TalkingGaussianConfig(
-    pace=12.0,
-    mouth_pace=3.75,
+    pace=18.0,
+    mouth_pace=2.5,
     start="carved",
     face_points=10_000,
     mouth_points=6_000,
     degree=1,
     harmonics_every=6_000,
-    static_until=4_800,
+    static_until=5_400,
     hair_until=3_000,
     means_rate=1e-4,
+    face_finest=300.0,
     face_perceptual_from=30_000,
-    densify_from=1_500,
+    densify_from=1_800,
     max_points=25_000,
+    max_radius=200.0,
     face_threshold=0.0002,
-    faintest=0.02,
-    faintest_end=0.08,
-    fuse_steps=8_400,
-    fuse_perceptual_from=2_400,
-    torso_static_steps=1_700,
-    torso_steps=10_000,
+    faintest=0.005,
+    faintest_end=0.01,
+    fuse_steps=25_200,
+    fuse_perceptual_from=0,
+    fuse_perceptual=0.1,
+    fuse_rate=1.0,
+    torso_static_steps=3_600,
+    torso_steps=21_600,
     attention_every=4,
+    perceptual_every=2,
+    patch=128,
     tiles=3,
+    lips=0.4,
     warm_speech_steps=500,
     speech_rate_factor=0.0,
 )

@@ -9,10 +9,11 @@ from torch import Tensor
 from talksplat.dataset import seeded
 from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, Frame, Label
 from talksplat.methods.method import Draw, LossContext, Stage
+from talksplat.methods.shared import lips_loss
 from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.masks import closed, is_any, mean_within, picked
-from talksplat.model.patches import lip_square, tiled_distance
+from talksplat.model.patches import lip_square, perceptual_patch, tiled_distance
 from talksplat.model.talking_gaussian import TalkingGaussian
 
 KEY = (0.0, 1.0, 0.0)
@@ -117,15 +118,20 @@ def face_losses(
     offsets = (motion.means, motion.quats, motion.opacities, motion.log_scales)
     terms["motion"] = config.motion * torch.stack([offset.abs().mean() for offset in offsets]).sum()
     terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], shape)
+    if config.lips:
+        terms["lips"] = config.lips * lips_loss(picture, target, frame)
     if step % config.attention_every == 0:
         attention = draw(avatar.attention_layer(layer, motion)).colors
         terms["attention"] = config.attention * config.attention_every * _misplaced(attention, parts, aside)
-    if finishing and context.perceptual is not None:
+    if finishing and context.perceptual is not None and step % config.perceptual_every == 0:
         rows, columns = parts.square
         lips = context.perceptual(picture[rows, columns], target[rows, columns])
         shown, wanted = (picked(parts.lips, ground, image) for image in (picture, target))
-        tiles = _tiles(config, stage, context, shown, wanted, FACE_TILES)
-        terms["perceptual"] = config.lips_perceptual * lips + config.face_perceptual * tiles
+        if config.patch:
+            seen = _patch(config, frame, stage, context, picture, target)
+        else:
+            seen = _tiles(config, stage, context, shown, wanted, FACE_TILES)
+        terms["perceptual"] = config.lips_perceptual * lips + config.face_perceptual * seen
     return terms
 
 
@@ -142,8 +148,14 @@ def fuse_losses(
         drawn = draw(layer)
         picture = drawn.colors + (1 - drawn.alpha) * picture
     terms = {"color": l1_and_ssim(picture, frame.image, 1.0, config.ssim)}
-    if context.step + 1 > config.at(config.fuse_perceptual_from) and context.perceptual is not None:
-        distance = _tiles(config, stage, context, picture, frame.image, FUSE_TILES)
+    if config.lips:
+        terms["lips"] = config.lips * lips_loss(picture, frame.image, frame)
+    begun = context.step + 1 > config.at(config.fuse_perceptual_from)
+    if begun and context.perceptual is not None and context.step % config.perceptual_every == 0:
+        if config.patch:
+            distance = _patch(config, frame, stage, context, picture, frame.image)
+        else:
+            distance = _tiles(config, stage, context, picture, frame.image, FUSE_TILES)
         terms["perceptual"] = config.fuse_perceptual * distance
     return terms
 
@@ -169,3 +181,13 @@ def _tiles(
     generator = seeded(context.seed, stage.name, context.step, "tiles")
     edge = edges[int(torch.randint(len(edges), (), generator=generator))]
     return tiled_distance(context.perceptual, picture, target, edge, config.tiles, generator)
+
+
+def _patch(
+    config: TalkingGaussianConfig, frame: Frame, stage: Stage, context: LossContext, picture: Tensor, target: Tensor
+) -> Float[Tensor, ""]:
+    """Distance on one patch, on the mouth half of the time."""
+    assert context.perceptual is not None
+    generator = seeded(context.seed, stage.name, context.step, "patch")
+    rows, columns = perceptual_patch(frame, config.patch, stage.name == "fuse", generator)
+    return context.perceptual(picture[rows, columns], target[rows, columns])

@@ -46,13 +46,22 @@ class TalkingGaussian(Avatar):
     """Two clouds with a motion field each, and the torso layer."""
 
     def __init__(
-        self, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians], *, decompose: bool = True
+        self,
+        channels: SpeechChannels,
+        reference: Camera,
+        seeds: dict[str, RawGaussians],
+        *,
+        decompose: bool = True,
+        face_finest: float = 256 * BOUND,
     ) -> None:
-        """An avatar of the clouds ``seeds``; without ``decompose`` the mouth is never drawn."""
+        """An avatar of the clouds ``seeds``; without ``decompose`` the mouth is never drawn.
+
+        ``face_finest``: cells a side of the finest grid that the face's motion is looked up in.
+        """
         super().__init__()
         self.decompose = decompose
         self.face = GaussianCloud(seeds["face"])
-        self.face_field = TriPlaneEncoder(levels=12, base=16, finest=256 * BOUND, bound=BOUND)
+        self.face_field = TriPlaneEncoder(levels=12, base=16, finest=face_finest, bound=BOUND)
         self.face_speech = SpeechNet(channels)
         self.face_decoder = RegionDecoder(self.face_field.width, 64, 11)
         self.mouth = GaussianCloud(seeds["mouth"])
