@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--stages", help="two stages of different layers")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--out", type=Path, help="file for the JSON")
     chosen = parser.parse_args()
     options = TrainOptions(method=chosen.method, preset=chosen.preset)
     run = open_run(chosen.portrait, Path("none.avatar"), options, choose_rasterizer("cpu"), Reporter(quiet=True))
@@ -76,7 +77,10 @@ def main() -> None:
     for name in alone:
         print(f"{name}: alone {alone[name]:.1f} steps/s, beside {beside[name]:.1f}")
     gain = sum(beside[name] / alone[name] for name in alone)
-    print(json.dumps({"benchmark": "lanes", "threads": threads, "alone": alone, "beside": beside, "gain": gain}))
+    result = {"benchmark": "lanes", "threads": threads, "alone": alone, "beside": beside, "gain": gain}
+    print(json.dumps(result))
+    if chosen.out:
+        chosen.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

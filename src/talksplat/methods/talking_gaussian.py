@@ -67,7 +67,9 @@ def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) ->
 def warm_start(config: TalkingGaussianConfig, avatar: Avatar, dataset: PortraitDataset, seed: int) -> dict[str, float]:
     """Teach both speech nets lip shapes before they ever move a Gaussian (ours)."""
     assert isinstance(avatar, TalkingGaussian)
-    avatar.torso.learn_range(dataset.portrait.tracks.head_to_camera[torch.tensor(dataset.train_frames)])
+    train = torch.tensor(dataset.train_frames)
+    avatar.torso.learn_range(dataset.portrait.tracks.head_to_camera[train])
+    avatar.learn_usual_units(dataset.expression[train])
     figures = teach_lips(avatar.face_speech, dataset, config.warm_speech_steps, seed)
     if figures:
         avatar.mouth_speech.load_state_dict(avatar.face_speech.state_dict())
@@ -159,7 +161,7 @@ def _density(config: TalkingGaussianConfig, layer: str, begin: int, end: int) ->
         max_size=0.03 if moving else float("inf"),
         max_radius_px=config.max_radius if moving else float("inf"),
         max_points=config.max_points,
-        key=KEY,
+        key=KEY if config.key == "green" else None,
     )
     return (policy,) if stop > 0 else ()
 

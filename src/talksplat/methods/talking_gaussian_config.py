@@ -59,6 +59,8 @@ class TalkingGaussianConfig(MethodConfig):
     """Cells a side, of 0.3 m, of the finest of the face's grids; the coarsest has 16."""
     max_radius: float = 20.0
     """Gaussians that reach farther, pixels of the reference view, are removed once the layer moves."""
+    key: Literal["green", "random"] = "green"
+    """Colour that stands for what a layer must not draw: the published one, or ours, another one every step."""
     densify_from: int = 500
     """Density control begins; green Gaussians are deleted from here on."""
     densify_every: int = 100
@@ -130,6 +132,8 @@ QUICK = TalkingGaussianConfig(
     max_points=25_000,
     max_radius=200.0,
     face_threshold=0.0002,
+    key="random",
+    motion=2e-2,
     faintest=0.005,
     faintest_end=0.01,
     fuse_steps=25_200,

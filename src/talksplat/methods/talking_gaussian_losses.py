@@ -61,9 +61,19 @@ def _hole(parts: _Regions) -> Bool[Tensor, "H W"]:
     return hole
 
 
-def key_picture(color: tuple[float, float, float], like: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
-    """A picture of one colour, as large as ``like``."""
-    return like.new_tensor(color).expand_as(like).contiguous()
+def key_picture(
+    config: TalkingGaussianConfig, stage: Stage, context: LossContext, like: Float[Tensor, "H W 3"]
+) -> Float[Tensor, "H W 3"]:
+    """A picture in the key colour, as large as ``like``.
+
+    Against the same colour in every step a Gaussian may as well have that colour as be transparent, and then shines
+    through wherever the layers show it; a colour drawn anew leaves it transparency alone.
+    """
+    if config.key == "random":
+        color = torch.rand(3, generator=seeded(context.seed, stage.name, context.step, "key")).to(like)
+    else:
+        color = like.new_tensor(BLACK if stage.name == "mouth-color" else KEY)
+    return color.expand_as(like).contiguous()
 
 
 def active_degree(config: TalkingGaussianConfig, stage: Stage, step: int) -> int:
@@ -81,7 +91,7 @@ def mouth_losses(
     """
     parts = regions(frame)
     finishing = stage.name == "mouth-color"
-    ground = key_picture(BLACK if finishing else KEY, frame.image)
+    ground = key_picture(config, stage, context, frame.image)
     degree = active_degree(config, stage, context.step)
     drawn = draw(avatar.mouth_layer(frame.condition, deformed=stage.deformed, degree=degree))
     picture = picked(parts.lips ^ parts.mouth, ground, drawn.colors + (1 - drawn.alpha) * ground)
@@ -102,7 +112,7 @@ def face_losses(
     step = stage.offset + context.step + 1
     parts = regions(frame)
     finishing = step > config.at(config.face_perceptual_from)
-    ground = key_picture(KEY, frame.image)
+    ground = key_picture(config, stage, context, frame.image)
     shape = parts.face if config.decompose else parts.face | parts.mouth
     target = picked(shape & ~_hole(parts) if finishing and config.decompose else shape, frame.image, ground)
     motion = avatar.face_motion(frame.condition) if stage.deformed else None

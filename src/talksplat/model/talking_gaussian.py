@@ -69,6 +69,9 @@ class TalkingGaussian(Avatar):
         self.mouth_speech = SpeechNet(channels)
         self.mouth_decoder = PointDecoder(self.mouth_field.width, SPEECH_CODE, 32, 3)
         self.torso = TorsoLayer(seeds["torso"], reference)
+        self.register_buffer("usual_units", torch.zeros(len(UPPER_FACE)))
+        self.usual_units: Tensor
+        """What the upper face mostly does: the face's motion is told from the difference."""
         self._face_inputs: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
         self._mouth_products: Tensor | None = None
 
@@ -76,6 +79,16 @@ class TalkingGaussian(Avatar):
         """Switch mode; what inference caches is dropped, since training changes it."""
         self._face_inputs = self._mouth_products = None
         return super().train(mode)
+
+    def learn_usual_units(self, expressions: Float[Tensor, "T units"]) -> None:
+        """Make the median of recorded expressions the face at rest."""
+        self.usual_units.copy_(torch.stack([self._upper_face(one) for one in expressions]).quantile(0.5, 0))
+
+    @staticmethod
+    def _upper_face(expression: Float[Tensor, " units"]) -> Float[Tensor, "6"]:
+        """AU1, 4, 5, 6, 7, and the blink up to its strongest."""
+        units = expression[list(UPPER_FACE)]
+        return torch.cat([units[:-1], units[-1:].clamp(0.0, STRONGEST_BLINK)])
 
     def face_motion(self, condition: Condition) -> FaceMotion:
         """Offsets of the face at one instant (Eq. 4-6): speech and upper face, each by its region attention."""
@@ -85,9 +98,7 @@ class TalkingGaussian(Avatar):
             self._face_inputs = self._face_inputs or self._read_face()
             inputs, attention = self._face_inputs
         code = self.face_speech(condition.speech[None])[0]
-        units = condition.expression[list(UPPER_FACE)]
-        units = torch.cat([units[:-1], units[-1:].clamp(0.0, STRONGEST_BLINK)])
-        offsets = self.face_decoder(inputs, code, units)
+        offsets = self.face_decoder(inputs, code, self._upper_face(condition.expression) - self.usual_units)
         return FaceMotion(
             means=MOTION_UNIT * offsets[:, :3],
             quats=offsets[:, 3:7],
