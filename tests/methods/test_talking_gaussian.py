@@ -1,5 +1,6 @@
 """TalkingGaussian's published numbers: parameters, schedules, stages, sampling windows; and what its losses look at."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from talksplat.frame import Label
 from talksplat.methods.incremental import blink, face_windows, lips_apart, mouth_windows
 from talksplat.methods.method import LossContext, Stage
 from talksplat.methods.talking_gaussian import METHOD, network_factor
-from talksplat.methods.talking_gaussian_losses import regions
+from talksplat.methods.talking_gaussian_losses import key_picture, regions
 from talksplat.model.avatar import Layer
 from talksplat.model.conditioning import SpeechChannels
 from talksplat.model.masks import closed
-from talksplat.model.talking_gaussian import TalkingGaussian
+from talksplat.model.regions import RegionDecoder
+from talksplat.model.talking_gaussian import STRONGEST_BLINK, UPPER_FACE, TalkingGaussian
+from talksplat.model.torso import MOTION_UNIT
 from talksplat.rasterize.rasterizer import Rendered, choose_rasterizer
 
 FULL = METHOD.presets["full"]
@@ -278,6 +281,55 @@ def test_losses_of_every_stage_are_finite_and_reach_what_they_train(
             assert gradients, f"{stage.name}: {group.name}"
             assert all(bool(gradient.isfinite().all()) for gradient in gradients)
         assert ("perceptual" in terms) == (stage.name in ("mouth-color", "face-perceptual", "fuse"))
+
+
+def test_a_key_drawn_anew_leaves_a_transparent_layer_nothing_to_learn(
+    dataset: PortraitDataset, avatar: TalkingGaussian
+) -> None:
+    config = dataclasses.replace(FULL, key="random", ssim=0.0)
+    stage = next(stage for stage in METHOD.stages(config) if stage.name == "mouth-window")
+    picture = dataset.frame(open_mouth(dataset)).image
+    keys = [key_picture(config, stage, context(dataset, step), picture)[0, 0] for step in (0, 1, 0)]
+    assert torch.equal(keys[0], keys[2])
+    assert not torch.equal(keys[0], keys[1])
+    published = key_picture(FULL, stage, context(dataset, 0), picture)
+    assert published[0, 0].tolist() == [0.0, 1.0, 0.0]
+
+    # Where neither layer nor target has anything, both are the key: no loss whatever it is.
+    frame = dataset.frame(open_mouth(dataset))
+    closed_lips = frame.replace(labels=torch.zeros_like(frame.labels))
+    unseen = copy.deepcopy(avatar)
+    with torch.no_grad():
+        unseen.mouth.logit_opacities.fill_(-30.0)
+    terms = METHOD.losses(config, unseen, closed_lips, Drawing(dataset, frame.index), stage, context(dataset, 1))
+    assert float(terms["color"].detach()) < 1e-6
+
+
+def test_the_face_at_rest_is_the_usual_one(dataset: PortraitDataset) -> None:
+    config = dataclasses.replace(METHOD.presets["quick"], face_points=200, mouth_points=100, warm_speech_steps=0)
+    seeds = METHOD.seeds(config, dataset, 0)
+    avatar = METHOD.build(config, dataset.channels, dataset.portrait.reference_camera, seeds)
+    assert isinstance(avatar, TalkingGaussian)
+    METHOD.warm_start(config, avatar, dataset, 0)
+    recorded = dataset.expression[dataset.train_frames][:, list(UPPER_FACE)]
+    recorded[:, -1] = recorded[:, -1].clamp(0, STRONGEST_BLINK)
+    assert torch.allclose(avatar.usual_units, recorded.quantile(0.5, 0))
+    # With what reads the upper face turned up, the usual units move nothing and others do.
+    with torch.no_grad():
+        for part in avatar.face_decoder.parameters():
+            part.normal_(0, 0.5)
+        avatar.face_field.tables.normal_()
+    condition = dataset.frame(dataset.train_frames[0]).condition
+    usual = condition.expression.clone()
+    usual[list(UPPER_FACE)] = avatar.usual_units
+    moved = usual.clone()
+    moved[UPPER_FACE[0]] += 1.0
+    still, other = (avatar.face_motion(condition.replace(expression=units)).means.detach() for units in (usual, moved))
+    features = avatar.face_field(avatar.face.means)
+    inputs = RegionDecoder.inputs(features, avatar.face_decoder.attention(features))
+    unmoved = avatar.face_decoder(inputs, avatar.face_speech(condition.speech[None])[0], torch.zeros(len(UPPER_FACE)))
+    assert torch.allclose(still, MOTION_UNIT * unmoved[:, :3], atol=1e-6)
+    assert float((still - other).abs().max()) > 1e-4
 
 
 def test_a_face_without_hair_has_finite_losses(dataset: PortraitDataset, avatar: TalkingGaussian) -> None:
