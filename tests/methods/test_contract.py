@@ -51,7 +51,7 @@ TINY = {
             "tiles=2",
         ),
         *("torso_static_steps=5000", "torso_steps=10000", "fuse_steps=10000", "harmonics_every=5000"),
-        *("densify_from=45000", "densify_every=2", "means_rate=0.0002", "warm_speech_steps=30"),
+        *("densify_from=45000", "densify_every=500", "means_rate=0.0002", "warm_speech_steps=30"),
     ),
     "gaussian-talker": (
         *("start=carved", "points=300", "torso_points=200", "max_points=500", "degree=1", "harmonics_every=20"),

@@ -13,6 +13,7 @@ from talksplat.frame import Label
 from talksplat.methods.incremental import blink, face_windows, lips_apart, mouth_windows
 from talksplat.methods.method import LossContext, Stage
 from talksplat.methods.talking_gaussian import METHOD, network_factor
+from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
 from talksplat.methods.talking_gaussian_losses import key_picture, regions
 from talksplat.model.avatar import Layer
 from talksplat.model.conditioning import SpeechChannels
@@ -165,6 +166,15 @@ def with_tracks(dataset: PortraitDataset, units: torch.Tensor, opening: torch.Te
     mouth[frames, 0] = opening
     copy.portrait.tracks = copy.portrait.tracks.replace(mouth=mouth)
     return copy
+
+
+def test_a_faster_pace_leaves_as_many_rounds_of_density_control() -> None:
+    def rounds(config: TalkingGaussianConfig, layer: str) -> list[int]:
+        stages = [stage for stage in METHOD.stages(config) if stage.layers == (layer,)]
+        return [(policy.stop - policy.start) // policy.every for stage in stages for policy in stage.densify]
+
+    for layer in ("face", "mouth", "torso"):
+        assert rounds(dataclasses.replace(FULL, pace=25.0), layer) == pytest.approx(rounds(FULL, layer), abs=1)
 
 
 def test_the_faces_windows_slide_from_open_to_closed_eyes(dataset: PortraitDataset) -> None:

@@ -101,7 +101,7 @@ def stages(config: TalkingGaussianConfig) -> tuple[Stage, ...]:
         },
     )
     still, moving = config.at(config.torso_static_steps), config.at(config.torso_steps)
-    torso = torso_stages(still, moving, every=config.densify_every, most=config.max_points)
+    torso = torso_stages(still, moving, every=config.density_round, most=config.max_points)
     drawn = {"face": True, "mouth": config.decompose, "torso": config.torso == "own"}
     fuse = Stage("fuse", config.at(config.fuse_steps), tuple(layer for layer in drawn if drawn[layer]), True)
     return tuple(stage for stage in (*mouth, *face, *torso, fuse) if stage.steps and all(map(drawn.get, stage.layers)))
@@ -153,7 +153,7 @@ def _density(config: TalkingGaussianConfig, layer: str, begin: int, end: int) ->
         cloud=layer,
         start=start,
         stop=max(stop, 0),
-        every=config.densify_every,
+        every=config.density_round,
         gradient_threshold=config.face_threshold if layer == "face" else config.mouth_threshold,
         split_size=0.0015,
         min_opacity=limit(begin),

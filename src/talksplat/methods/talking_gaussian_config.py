@@ -64,7 +64,7 @@ class TalkingGaussianConfig(MethodConfig):
     densify_from: int = 500
     """Density control begins; green Gaussians are deleted from here on."""
     densify_every: int = 100
-    """Steps between two rounds."""
+    """Steps between two rounds, at the face's pace in every layer."""
     face_threshold: float = 0.0005
     """Mean screen gradient above which a Gaussian of the face grows."""
     mouth_threshold: float = 0.0002
@@ -110,6 +110,11 @@ class TalkingGaussianConfig(MethodConfig):
     speech_rate_factor: float = 1.0
     """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 
+    @property
+    def density_round(self) -> int:
+        """Steps between two rounds of density control, at the pace: a faster one leaves as many rounds."""
+        return max(1, self.at(self.densify_every))
+
     def at(self, milestone: int, layer: str = "face") -> int:
         """A milestone at the pace of a branch."""
         return round(milestone / (self.pace * (self.mouth_pace if layer == "mouth" else 1.0)))
@@ -129,6 +134,7 @@ QUICK = TalkingGaussianConfig(
     face_finest=300.0,
     face_perceptual_from=30_000,
     densify_from=1_800,
+    densify_every=1_800,
     max_points=25_000,
     max_radius=200.0,
     face_threshold=0.0002,
