@@ -73,7 +73,7 @@ def main() -> None:
     print(f"{whole} steps, {projected / 3600:.2f} h one after the other on {torch.get_num_threads()} threads")
     result = {
         "benchmark": "schedule",
-        "portrait": chosen.portrait.name,
+        "source": run.dataset.portrait.info.provenance.source,
         "method": chosen.method,
         "preset": chosen.preset,
         "settings": chosen.set,
