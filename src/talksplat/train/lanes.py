@@ -49,8 +49,8 @@ def courses(
     """The lanes of a phase in at most two courses of like cost; ``threads`` is what they have together.
 
     Courses go side by side, within a course one lane follows the other. Two steps side by side on a thread each take
-    less time than one after the other on two: on two cores mouth and face of TalkingGaussian do 1.1 times the steps with
-    their first Gaussians (benchmarks/lanes.py). Where a course has ended, the other has all threads.
+    less time than one after the other on two: mouth and face of TalkingGaussian do 1.1 times the steps on two cores
+    with their first Gaussians (benchmarks/lanes.py). Where a course has ended, the other has all threads.
     """
     count = min(2, len(lanes), threads) if side_by_side else 1
     divided: list[list[list[Stage]]] = [[] for _ in range(count)]
