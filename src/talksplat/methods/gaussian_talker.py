@@ -22,6 +22,7 @@ from talksplat.methods.shared import (
     composed_head,
     lips_loss,
     network_group,
+    patch_distance,
     teach_lips,
     torso_groups,
     torso_losses,
@@ -33,7 +34,6 @@ from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.conditioning import SpeechChannels
 from talksplat.model.gaussian_talker import APPEARANCE, STRUCTURE, GaussianTalker
-from talksplat.model.patches import perceptual_patch
 from talksplat.model.token_attention import TOKENS
 
 CUBE = 0.15
@@ -293,9 +293,9 @@ def losses(
     }
     if context.perceptual is not None and context.step % config.perceptual_every == 0:
         if config.perceptual_view == "patch":
-            generator = seeded(context.seed, stage.name, context.step, frame.index)
-            rows, columns = perceptual_patch(frame, config.patch, joint, generator)
-            distance = context.perceptual(picture[rows, columns], target[rows, columns])
+            distance = patch_distance(
+                context, stage, frame, picture, target, edge=config.patch, whole=joint, tag=frame.index
+            )
         else:
             distance = context.perceptual(_resized(picture), _resized(target))
         terms["perceptual"] = config.perceptual * distance

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from talksplat.camera import Camera
-from talksplat.dataset import PortraitDataset, seeded
+from talksplat.dataset import PortraitDataset
 from talksplat.frame import UNITS, Condition, Frame
 from talksplat.gaussians import RawGaussians
 from talksplat.methods.method import (
@@ -29,6 +29,7 @@ from talksplat.methods.shared import (
     cloud_groups,
     composed_head,
     lips_loss,
+    patch_distance,
     teach_lips,
     torso_groups,
     torso_losses,
@@ -41,7 +42,6 @@ from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SPEECH_CODE, SpeechChannels, SpeechNet
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
-from talksplat.model.patches import perceptual_patch
 from talksplat.model.torso import MOTION_UNIT, TorsoLayer
 
 EYE = UNITS.index("eye_opening")
@@ -287,9 +287,8 @@ def losses(
         begin = 0 if stage.name == "joint" else config.perceptual_from * stage.steps
         due = context.step >= begin and context.step % config.perceptual_every == 0
         if context.perceptual is not None and due:
-            generator = seeded(context.seed, stage.name, context.step, "patch")
-            rows, columns = perceptual_patch(frame, config.patch, stage.name == "joint", generator)
-            distance = context.perceptual(picture[rows, columns], target[rows, columns])
+            whole = stage.name == "joint"
+            distance = patch_distance(context, stage, frame, picture, target, edge=config.patch, whole=whole)
             terms["perceptual"] = config.perceptual * distance
     return terms
 

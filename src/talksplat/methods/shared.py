@@ -12,7 +12,7 @@ from talksplat.model.articulation import articulation_targets, teach_articulatio
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SpeechNet
 from talksplat.model.masks import is_any, picked
-from talksplat.model.patches import lip_square
+from talksplat.model.patches import lip_square, perceptual_patch
 from talksplat.model.torso import TorsoLayer, torso_target
 from talksplat.speech.baseline import told_targets
 from talksplat.speech.encoders import find_encoder
@@ -107,6 +107,26 @@ def lips_loss(picture: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"], f
     """L1 on the lips square."""
     rows, columns = lip_square(frame.landmarks, frame.camera)
     return (picture[rows, columns] - target[rows, columns]).abs().mean()
+
+
+def patch_distance(
+    context: LossContext,
+    stage: Stage,
+    frame: Frame,
+    picture: Float[Tensor, "H W 3"],
+    target: Float[Tensor, "H W 3"],
+    *,
+    edge: int,
+    whole: bool,
+    tag: str | int = "patch",
+) -> Float[Tensor, ""]:
+    """The perceptual distance on one patch, on the mouth half of the time, else on the face or the ``whole`` picture.
+
+    ``tag`` tells the draws of one step apart.
+    """
+    assert context.perceptual is not None
+    rows, columns = perceptual_patch(frame, edge, whole, seeded(context.seed, stage.name, context.step, tag))
+    return context.perceptual(picture[rows, columns], target[rows, columns])
 
 
 def composed_head(

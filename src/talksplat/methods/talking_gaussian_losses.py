@@ -9,11 +9,11 @@ from torch import Tensor
 from talksplat.dataset import seeded
 from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, Frame, Label
 from talksplat.methods.method import Draw, LossContext, Stage
-from talksplat.methods.shared import lips_loss
+from talksplat.methods.shared import lips_loss, patch_distance
 from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.masks import closed, is_any, mean_within, picked
-from talksplat.model.patches import lip_square, perceptual_patch, tiled_distance
+from talksplat.model.patches import lip_square, tiled_distance
 from talksplat.model.talking_gaussian import TalkingGaussian
 
 KEY = (0.0, 1.0, 0.0)
@@ -136,11 +136,9 @@ def face_losses(
     if finishing and context.perceptual is not None and step % config.perceptual_every == 0:
         rows, columns = parts.square
         lips = context.perceptual(picture[rows, columns], target[rows, columns])
-        shown, wanted = (picked(parts.lips, ground, image) for image in (picture, target))
-        if config.patch:
-            seen = _patch(config, frame, stage, context, picture, target)
-        else:
-            seen = _tiles(config, stage, context, shown, wanted, FACE_TILES)
+        if not config.patch:  # The published tiles leave the lips to the square's own distance.
+            picture, target = (picked(parts.lips, ground, image) for image in (picture, target))
+        seen = _closely(config, frame, stage, context, picture, target, FACE_TILES)
         terms["perceptual"] = config.lips_perceptual * lips + config.face_perceptual * seen
     return terms
 
@@ -162,10 +160,7 @@ def fuse_losses(
         terms["lips"] = config.lips * lips_loss(picture, frame.image, frame)
     begun = context.step + 1 > config.at(config.fuse_perceptual_from)
     if begun and context.perceptual is not None and context.step % config.perceptual_every == 0:
-        if config.patch:
-            distance = _patch(config, frame, stage, context, picture, frame.image)
-        else:
-            distance = _tiles(config, stage, context, picture, frame.image, FUSE_TILES)
+        distance = _closely(config, frame, stage, context, picture, frame.image, FUSE_TILES)
         terms["perceptual"] = config.fuse_perceptual * distance
     return terms
 
@@ -183,6 +178,22 @@ def _misplaced(attention: Float[Tensor, "H W 3"], parts: _Regions, hair_aside: b
     return total if hair_aside else total + mean_within(seen + heard, parts.hair)
 
 
+def _closely(
+    config: TalkingGaussianConfig,
+    frame: Frame,
+    stage: Stage,
+    context: LossContext,
+    picture: Tensor,
+    target: Tensor,
+    edges: range,
+) -> Float[Tensor, ""]:
+    """The perceptual distance on our patch where one is asked for, else on the published tiles."""
+    if config.patch:
+        whole = stage.name == "fuse"
+        return patch_distance(context, stage, frame, picture, target, edge=config.patch, whole=whole)
+    return _tiles(config, stage, context, picture, target, edges)
+
+
 def _tiles(
     config: TalkingGaussianConfig, stage: Stage, context: LossContext, picture: Tensor, target: Tensor, edges: range
 ) -> Float[Tensor, ""]:
@@ -191,13 +202,3 @@ def _tiles(
     generator = seeded(context.seed, stage.name, context.step, "tiles")
     edge = edges[int(torch.randint(len(edges), (), generator=generator))]
     return tiled_distance(context.perceptual, picture, target, edge, config.tiles, generator)
-
-
-def _patch(
-    config: TalkingGaussianConfig, frame: Frame, stage: Stage, context: LossContext, picture: Tensor, target: Tensor
-) -> Float[Tensor, ""]:
-    """Distance on one patch, on the mouth half of the time."""
-    assert context.perceptual is not None
-    generator = seeded(context.seed, stage.name, context.step, "patch")
-    rows, columns = perceptual_patch(frame, config.patch, stage.name == "fuse", generator)
-    return context.perceptual(picture[rows, columns], target[rows, columns])

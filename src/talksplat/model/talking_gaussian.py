@@ -51,8 +51,8 @@ class TalkingGaussian(Avatar):
         reference: Camera,
         seeds: dict[str, RawGaussians],
         *,
-        decompose: bool = True,
-        face_finest: float = 256 * BOUND,
+        decompose: bool,
+        face_finest: float,
     ) -> None:
         """An avatar of the clouds ``seeds``; without ``decompose`` the mouth is never drawn.
 
