@@ -74,6 +74,15 @@ def test_laws_of_a_distance(metrics):
     assert bool(black.grad.isfinite().all())
 
 
+def test_a_batch_has_the_mean_number_of_its_pictures(metrics):
+    picture, target = _pictures()
+    pairs = ((picture, target), (target.sqrt(), picture))
+    singly = [metrics["alex"](*pair).item() for pair in pairs]
+    pictures, targets = (torch.stack(side) for side in zip(*pairs, strict=True))
+    assert metrics["alex"](pictures, targets).item() == pytest.approx(sum(singly) / 2, rel=1e-5)
+    assert singly[0] != pytest.approx(singly[1], rel=0.1)
+
+
 def test_without_a_backbone_there_is_no_number(tmp_path, monkeypatch):
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)

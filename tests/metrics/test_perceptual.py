@@ -76,6 +76,15 @@ def test_laws_of_a_distance(metric):
 
 
 @needs_weights
+def test_a_batch_has_the_mean_distance_of_its_pictures(metric):
+    pictures = torch.stack([_picture(), _picture().sqrt()])
+    others = torch.stack([_picture().square(), _blurred(_picture())])
+    singly = [metric(picture, other).item() for picture, other in zip(pictures, others, strict=True)]
+    assert metric(pictures, others).item() == pytest.approx(sum(singly) / 2, rel=1e-5)
+    assert abs(singly[0] - singly[1]) > 0.1
+
+
+@needs_weights
 def test_gradient_is_that_of_finite_differences():
     metric = PerceptualDistance(TRAINING_LAYERS).double()
     generator = torch.Generator().manual_seed(0)

@@ -63,14 +63,19 @@ def test_a_few_tiles_stand_for_all_of_them() -> None:
     generator = torch.Generator().manual_seed(0)
     picture, target = torch.rand(64, 64, 3, generator=generator), torch.rand(64, 64, 3, generator=generator)
     target[:, :32] = picture[:, :32]
-    exact = float(tiled_distance(mean_square, picture, target, 16, 0, generator))
-    looked = []
+    looked: list[torch.Tensor] = []
 
     def watched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        looked.append(float((a - b).abs().max()))
+        assert len(a) <= 8
+        looked.append((a - b).abs().amax((1, 2, 3)))
         return mean_square(a, b)
 
+    exact = float(tiled_distance(watched, picture, target, 16, 0, generator))
+    assert exact == pytest.approx(float(mean_square(picture, target)), rel=1e-5)
+    assert {len(tiles) for tiles in looked} == {8}
+    looked.clear()
     draws = [float(tiled_distance(watched, picture, target, 16, 3, generator)) for _ in range(200)]
-    assert min(looked) > 0
+    assert float(torch.cat(looked).min()) > 0
+    assert {len(tiles) for tiles in looked} == {3}
     assert sum(draws) / len(draws) == pytest.approx(exact, rel=0.02)
     assert float(tiled_distance(mean_square, picture, picture.clone(), 16, 3, generator)) == 0

@@ -127,8 +127,11 @@ class Lpips(nn.Module):
         self.register_buffer("shift", torch.tensor(SHIFT))
         self.register_buffer("scale", torch.tensor(SCALE))
 
-    def forward(self, picture: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> Float[Tensor, ""]:
-        """The published number: the mean over pixels of each layer's distance, summed over layers."""
+    def forward(self, picture: Float[Tensor, "*B H W 3"], target: Float[Tensor, "*B H W 3"]) -> Float[Tensor, ""]:
+        """The published number: the mean over pixels of each layer's distance, summed over layers.
+
+        The mean number of two batches of pictures.
+        """
         return torch.stack([layer.mean() for layer in self._layer_distances(picture, target)]).sum()
 
     def map(self, picture: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W"]:
@@ -138,8 +141,8 @@ class Lpips(nn.Module):
         whole = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in layers]
         return torch.stack(whole).sum(0)[0, 0]
 
-    def _layer_distances(self, picture: Tensor, target: Tensor) -> list[Float[Tensor, "1 1 h w"]]:
-        both = torch.stack([picture, target])
+    def _layer_distances(self, picture: Tensor, target: Tensor) -> list[Float[Tensor, "B 1 h w"]]:
+        both = torch.stack([picture, target]).reshape(-1, *picture.shape[-3:])
         x = ((2 * both - 1 - self.shift) / self.scale).permute(0, 3, 1, 2)
         distances = []
         for layer in self.backbone.convolutions:
@@ -150,7 +153,8 @@ class Lpips(nn.Module):
             if layer.tapped:
                 # The clamp keeps the root differentiable where no channel responds.
                 unit = x / (x.square().sum(1, keepdim=True).clamp_min(1e-30).sqrt() + 1e-10)
-                difference = (unit[:1] - unit[1:]).square()
+                mine, theirs = unit.chunk(2)
+                difference = (mine - theirs).square()
                 distances.append(F.conv2d(difference, self.get_buffer(f"linear_{layer.index}")))
         return distances
 

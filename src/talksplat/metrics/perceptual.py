@@ -126,23 +126,26 @@ class PerceptualDistance(nn.Module):
         deepest = max(LAYERS[layer] for layer in layers)
         self.blocks = nn.ModuleList([Block(state, index) for index in range(deepest + 1)])
 
-    def forward(self, picture: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> Float[Tensor, ""]:
-        """The distance of two pictures in [0, 1]; 0 where they are equal. Differentiable in ``picture``."""
+    def forward(self, picture: Float[Tensor, "*B H W 3"], target: Float[Tensor, "*B H W 3"]) -> Float[Tensor, ""]:
+        """The distance of two pictures in [0, 1]; 0 where they are equal. Differentiable in ``picture``.
+
+        The mean distance of two batches of pictures, which is faster than asking about one after the other.
+        """
         with torch.no_grad():
             wanted = self.features(target)
         return self.to_features(picture, wanted)
 
     def to_features(
-        self, picture: Float[Tensor, "H W 3"], target: Sequence[Float[Tensor, "1 _ _ _"]]
+        self, picture: Float[Tensor, "*B H W 3"], target: Sequence[Float[Tensor, "B _ _ _"]]
     ) -> Float[Tensor, ""]:
         """The distance to a target of which :meth:`features` are known."""
         pairs = zip(self.features(picture), target, strict=True)
         terms = [(mine - theirs).square().sum(1).mean() for mine, theirs in pairs]
         return torch.stack(terms).sum()
 
-    def features(self, picture: Float[Tensor, "H W 3"]) -> tuple[Float[Tensor, "1 _ _ _"], ...]:
-        """Features of each layer, of unit length over channels."""
-        x = ((picture - MIDDLE) / SPREAD).permute(2, 0, 1)[None]
+    def features(self, picture: Float[Tensor, "*B H W 3"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Features of each layer, of unit length over channels; one picture is a batch of one."""
+        x = ((picture - MIDDLE) / SPREAD).reshape(-1, *picture.shape[-3:]).permute(0, 3, 1, 2)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         found: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):
@@ -151,5 +154,5 @@ class PerceptualDistance(nn.Module):
         return tuple(_unit(found[LAYERS[layer]]) for layer in self.layers)
 
 
-def _unit(features: Float[Tensor, "1 C H W"]) -> Float[Tensor, "1 C H W"]:
+def _unit(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-10)

@@ -50,25 +50,25 @@ def tiled_distance(
 ) -> Float[Tensor, ""]:
     """Mean ``distance`` of the tiles of ``edge`` pixels, counted from the top left; what is left over is dropped.
 
-    With ``most`` > 0 only so many tiles, drawn by ``generator`` from those that differ at all, stand for the rest.
+    ``distance`` takes batches [B edge edge 3], answers with their mean, and is 0 for equal tiles, which are therefore
+    not asked about. With ``most`` > 0 only so many of the others, drawn by ``generator``, stand for the rest.
     """
     edge = min(edge, *picture.shape[:2])
-    rows, columns = picture.shape[0] // edge, picture.shape[1] // edge
-    corners = [(row * edge, column * edge) for row in range(rows) for column in range(columns)]
-    share = 1.0
-    if most and most < len(corners):
-        differ = (picture.detach() - target)[: rows * edge, : columns * edge].abs().amax(2)
-        busy = differ.reshape(rows, edge, columns, edge).amax((1, 3)).flatten() > 0
-        places = torch.nonzero(busy).squeeze(1)
-        share = len(places) / len(corners)
-        corners = [corners[int(places[i])] for i in torch.randperm(len(places), generator=generator)[:most]]
-    if not corners:
+    mine, theirs = _tiles(picture, edge), _tiles(target, edge)
+    places = torch.nonzero((mine.detach() != theirs).flatten(1).any(1)).squeeze(1)
+    if not len(places):
         return picture.sum() * 0
-    terms = [
-        distance(picture[row : row + edge, column : column + edge], target[row : row + edge, column : column + edge])
-        for row, column in corners
-    ]
-    return torch.stack(terms).mean() * share
+    share = len(places) / len(mine)
+    if most and most < len(mine):
+        places = places[torch.randperm(len(places), generator=generator)[:most]]
+    return distance(mine[places], theirs[places]) * share
+
+
+def _tiles(picture: Float[Tensor, "H W 3"], edge: int) -> Float[Tensor, "B edge edge 3"]:
+    """Whole tiles of ``edge`` pixels, row by row."""
+    rows, columns = picture.shape[0] // edge, picture.shape[1] // edge
+    grid = picture[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge, 3)
+    return grid.permute(0, 2, 1, 3, 4).reshape(-1, edge, edge, 3)
 
 
 def _square(x: float, y: float, edge: int, camera: Camera) -> tuple[slice, slice]:

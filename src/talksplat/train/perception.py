@@ -10,7 +10,7 @@ from talksplat.progress import Reporter
 
 @dataclass(frozen=True)
 class Perception:
-    """A differentiable distance of two pictures "H W 3" in [0, 1], and its name in reports."""
+    """A differentiable distance of two pictures "*B H W 3" in [0, 1], a batch's mean, and its name in reports."""
 
     name: str
     distance: Callable[[Tensor, Tensor], Tensor]
