@@ -251,7 +251,7 @@ def opening(cell: Cell, name: str) -> np.ndarray:
 COLUMNS = (
     *("clip", "prepare s", "train s", "speak s", "evaluate s", "peak MB", "FPS"),
     *("PSNR / pose / speech", "perceptual / pose / speech", "mouth PSNR / off", "mouth perceptual / off"),
-    *("lips r / linear", "lag", "LMD %", "silent / closed", "jitter / true", "missed"),
+    *("lips r / linear", "lag", "LMD %", "silent / closed", "shut eyes / true", "jitter / true", "missed"),
 )
 
 
@@ -259,6 +259,7 @@ def row(cell: Cell) -> list[str]:
     """A clip's line of the table."""
     stages, report = cell["stages"], cell["report"]
     own = lip(cell, AVATAR)
+    eyes = report.get("eyes", {"shut": None, "recorded": None})  # Older cells have no figure of eyes.
 
     def several(area: str, metric: str, digits: int, *candidates: str) -> str:
         return " / ".join(_text(score(cell, name, area, metric), digits) for name in (AVATAR, *candidates))
@@ -276,6 +277,7 @@ def row(cell: Cell) -> list[str]:
         str(own["lag"]),
         _text(own["relative_distance"]["value"], 1),
         f"{_text(report['silence']['silent'], 3)} / {_text(report['silence']['closed'], 3)}",
+        f"{_text(eyes['shut'], 2)} / {_text(eyes['recorded'], 2)}",
         f"{_text(report['head']['rendered']['jitter'], 2)} / {_text(report['head']['true']['jitter'], 2)}",
         ", ".join(name for name, met in verdicts(cell).items() if not met) or "none",
     ]

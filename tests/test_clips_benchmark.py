@@ -32,6 +32,7 @@ def report(correlation: float = 0.7, psnr: float = 30.0, linear_noise: float = 0
         "scores": scores,
         "lips": [{"candidate": "avatar", **own}, {"candidate": "linear baseline", **own}],
         "silence": {"silent": 0.02, "closed": 0.01},
+        "eyes": {"shut": 0.2, "recorded": 0.1},
         "head": {"rendered": {"jitter": 0.5}, "true": {"jitter": None}},
         "speed": {"frames_per_second": 30.0},
         "series": {"openings": {"truth": [*true[:-1], None], "avatar": list(true), "linear baseline": list(noisy)}},

@@ -49,6 +49,25 @@ def test_every_tenth_draw_rests_on_a_closed_mouth(folder: Path) -> None:
     assert torch.equal(frame.condition.speech[3, :, 5], dataset.rest_speech)
 
 
+def test_seldom_seen_eyes_are_shown_often(tmp_path: Path) -> None:
+    """One frame of closed eyes is drawn as often as all those of any other opening, and only while the face moves."""
+    portrait = draw_portrait(tmp_path / "portrait")
+    path = portrait.folder / "tracks.safetensors"
+    tracks = load_file(path)
+    opening = torch.full_like(tracks["eye_opening"], 0.9)
+    opening[::3], opening[7] = 1.0, 0.05
+    save_file({**tracks, "eye_opening": opening}, path)
+    dataset = PortraitDataset(Portrait(portrait.folder), "embedding")
+    assert dataset.blink_frame == 7
+    assert dataset.eye_levels[0] == [7]
+    assert sorted(n for level in dataset.eye_levels for n in level) == dataset.train_frames
+    drawn = [item.index for item in draws(dataset, 0, "head", 0, 2000, resting=True)]
+    chosen = [index for step, index in enumerate(drawn) if step % 5 == 2 and step % 4 != 1]
+    assert 0.4 < chosen.count(7) / len(chosen) < 0.6
+    still = [item.index for item in draws(dataset, 0, "head", 0, 2000)]
+    assert still.count(7) <= 2000 // len(dataset.train_frames) + 1
+
+
 def test_prefetched_frames_come_in_order(folder: Path) -> None:
     dataset = PortraitDataset(Portrait(folder), "embedding")
     wanted = list(draws(dataset, 1, "x", 0, 9))

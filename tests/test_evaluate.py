@@ -26,7 +26,10 @@ from talksplat.evaluate.evaluation import (
 )
 from talksplat.evaluate.foreign import foreign_voices, judged_voice
 from talksplat.evaluate.judges import pairwise
+from talksplat.evaluate.observations import Observations
 from talksplat.evaluate.painter import AvatarPainter, Drive
+from talksplat.evaluate.summary import eyes
+from talksplat.landmarks import EYELIDS
 from talksplat.methods.avatar_file import SavedAvatar, save_avatar
 from talksplat.methods.catalogue import METHODS
 from talksplat.metrics.image import psnr
@@ -245,6 +248,9 @@ def saved(dataset: PortraitDataset) -> SavedAvatar:
 
 
 def test_the_painter_draws_by_what_drives(dataset: PortraitDataset, saved: SavedAvatar, monkeypatch):
+    expression = dataset.expression.clone()
+    expression[dataset.blink_frame, 7] = 0.1
+    monkeypatch.setattr(dataset, "expression", expression)
     painter = AvatarPainter(saved, dataset, choose_rasterizer("cpu"))
     index = dataset.test_frames[0]
     conditions = []
@@ -253,12 +259,45 @@ def test_the_painter_draws_by_what_drives(dataset: PortraitDataset, saved: Saved
     )
     drawn = [painter(index, drive) for drive in Drive]
     assert all(np.array_equal(picture, drawn[0]) for picture in drawn)
-    speaking, silent = conditions  # With the deformation off, `animate` is not asked.
+    speaking, silent, blinking = conditions  # With the deformation off, `animate` is not asked.
     assert torch.equal(speaking.speech, dataset.condition(index).speech)
     assert torch.allclose(silent.speech[4], saved.rest_speech[:, None].expand(-1, 16))
     # AU25 of the recording must not tell how far the lips are apart.
     assert speaking.expression[5] == dataset.expression[dataset.train_frames, 5].median()
+    assert float(blinking.expression[7]) == pytest.approx(0.1)
+    assert float(speaking.expression[7]) == 1
+    assert blinking.expression[5] == speaking.expression[5]
+    assert torch.equal(blinking.speech, speaking.speech)
     assert torch.equal(speaking.head_pose, dataset.portrait.tracks.head_to_camera[index])
+
+
+def test_eyes_are_judged_by_the_persons_own():
+    """Half as open as the recorded ones, and left a quarter open where the person shut them to a tenth."""
+
+    def film(openings: np.ndarray, scale: float) -> np.ndarray:
+        landmarks = np.zeros((len(openings), 478, 3), np.float32)
+        landmarks[:, 263, 0] = 100
+        for rim in EYELIDS:  # A triangle: both corners, and a lid in the middle.
+            landmarks[:, rim[1:8], 0] = 50
+            landmarks[:, rim[1:8], 1] = 20 * openings[:, None]
+            landmarks[:, rim[8:], 0] = 100
+        return scale * landmarks
+
+    true = 1 + 0.3 * np.sin(np.arange(50.0))
+    seen = Observations(
+        landmarks={TRUTH: film(true, 1.0), AVATAR: film(true / 2, 3.0)},
+        silent=film(true, 1.0),
+        blinks=film(np.full(5, 0.25), 2.0),
+        judgments={},
+        seconds=[],
+    )
+    found = eyes(seen, film(np.array([0.1]), 1.0), 0)
+    assert found.correlation.value == pytest.approx(1)
+    assert found.shut == pytest.approx(0.25 / np.median(true), rel=1e-4)
+    assert found.recorded == pytest.approx(0.1 / np.median(true), rel=1e-4)
+    assert found.frames == 5
+    gone = dataclasses.replace(seen, blinks=np.full((5, 478, 3), np.nan, np.float32))
+    assert math.isnan(eyes(gone, film(np.array([0.1]), 1.0), 0).shut)
 
 
 def test_an_avatar_without_a_human_face_still_gets_a_report(

@@ -18,6 +18,7 @@ from talksplat.report.figures import (
     LINEAR,
     TRUTH,
     EvaluationReport,
+    EyeScore,
     ForeignVoice,
     Gain,
     HeadScore,
@@ -55,6 +56,7 @@ def report() -> EvaluationReport:
         lip_gain=Interval(0.1, -0.05, 0.2),
         head=HeadScore(Steadiness(0.5, 0.3), Steadiness(0.4, 0.2), Steadiness(0.2, 0.1)),
         silence=SilenceScore(0.02, 0.01, 0.05, 0.2, 50, 1),
+        eyes=EyeScore(Interval(0.8, 0.7, 0.9), 0.21, 0.07, 10),
         speed=SpeedScore(25.0, 40.0, 44.0, 12.0, 800.0),
         series=HeldOut(
             frames=list(range(600, 660)),

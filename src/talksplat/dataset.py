@@ -49,6 +49,13 @@ CLOSED_EVERY = 4
 On the synthetic speaker (256 pixels, 24 s, 3,000 steps) the lips then shut within a frame of 49 of 49 p, b and m,
 and of 10 of 14 of a voice never heard (benchmarks/closures.py); without, of 47 and 9.
 """
+EYES_EVERY = 5
+"""Every so many steps of a deformed stage show the eyes as open or as closed as they are seldom seen.
+
+Closed eyes are a few frames in a hundred: drawn by chance they never taught any avatar of real footage to blink.
+"""
+EYE_LEVELS = 5
+"""Openings of the eyes, evenly spaced over the clip's range, that are shown equally often."""
 
 
 class PortraitDataset:
@@ -91,6 +98,10 @@ class PortraitDataset:
         """Training frames with the most closed mouth."""
         self.closed_mouth = float(opening[opening <= limit].median())
         """Their median inner-lip opening, in distances of the outer eye corners."""
+        self.eye_levels = _levels(self.train_frames, tracks.eye_opening[self.train_frames], EYE_LEVELS)
+        """Training frames by how far the eyes are open."""
+        self.blink_frame = self.train_frames[int(tracks.eye_opening[self.train_frames].argmin())]
+        """The training frame whose eyes are closed most."""
         end = self.train_frames[-1] + 1
         gate = silence_gate(portrait.audio()[: end * SAMPLES_PER_FRAME])
         self.rest_speech = rest_features(self.features[: 2 * end], tracks.mouth[:end, 0], torch.as_tensor(gate))
@@ -171,6 +182,14 @@ class Drawn:
     resting: bool
 
 
+def _levels(frames: list[int], values: Float[torch.Tensor, " n"], count: int) -> list[list[int]]:
+    """Frames by value: the range cut into ``count`` even parts, less those that hold none."""
+    low, high = values.amin(), values.amax()
+    place = ((values - low) / (high - low).clamp_min(1e-9) * count).long().clamp(max=count - 1).tolist()
+    parts = [[frame for frame, found in zip(frames, place, strict=True) if found == part] for part in range(count)]
+    return [part for part in parts if part]
+
+
 Eligible = Callable[[int], Bool[torch.Tensor, " frames"] | None]
 """Which of the training frames a step may draw; None for all of them."""
 
@@ -189,7 +208,8 @@ def draws(
 
     With ``resting`` every :data:`REST_EVERY`-th step shows a closed mouth under the rest state's speech, so that the
     avatar knows what silence looks like, and every :data:`CLOSED_EVERY`-th one a closed mouth under its own, since
-    the lips of p, b and m are shut for a frame or two only. A step that ``eligible`` restricts draws evenly among the
+    the lips of p, b and m are shut for a frame or two only; every :data:`EYES_EVERY`-th one shows one of the eyes'
+    openings, all of them equally often. A step that ``eligible`` restricts draws evenly among the
     frames allowed; where none is, it draws like any other.
     """
     frames, closed = dataset.train_frames, dataset.closed_frames
@@ -210,6 +230,10 @@ def draws(
         elif resting and step % CLOSED_EVERY == 1:
             pick = torch.randint(len(closed), (), generator=seeded(seed, stage, "closed", step))
             yield Drawn(closed[int(pick)], False)
+        elif resting and step % EYES_EVERY == 2:
+            chance = torch.rand(2, generator=seeded(seed, stage, "eyes", step))
+            level = dataset.eye_levels[int(chance[0] * len(dataset.eye_levels))]
+            yield Drawn(level[int(chance[1] * len(level))], False)
         else:
             yield Drawn(frames[order[step % count]], False)
 

@@ -8,6 +8,11 @@ LIPS = OUTER_LIPS + INNER_LIPS
 """Counterpart of points 48-67 of the 68-point layout that the published LMD uses."""
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 10, 151, 9, 8)
 """Eye corners, nose bridge and forehead: what speech and expression hardly move."""
+EYELIDS = (
+    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
+    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
+)
+"""Rims of the person's right and left eye, each once around."""
 EYE_CORNERS = (33, 263)
 """Outer eye corners; their distance is the unit of relative figures."""
 BLENDSHAPES = (

@@ -55,7 +55,7 @@ TINY = {
     ),
     "gaussian-talker": (
         *("start=carved", "points=300", "torso_points=200", "max_points=500", "degree=1", "harmonics_every=20"),
-        *("static_steps=60", "steps=50", "frames=2", "joint_steps=5", "torso_static_steps=10", "torso_steps=10"),
+        *("static_steps=60", "steps=100", "frames=2", "joint_steps=5", "torso_static_steps=10", "torso_steps=10"),
         *("densify_from=10", "densify_until=40", "densify_every=10", "gradient_threshold=0.0002"),
         *("span=200", "grid_rate=0.005", "network_rate=0.001", "means_rate=0.0002", "warm_speech_steps=30"),
         *("perceptual_view=whole", "dropout=0.1"),

@@ -5,8 +5,8 @@ import torch
 
 from talksplat.camera import Camera
 from talksplat.frame import Condition, Frame
-from talksplat.landmarks import OUTER_LIPS
-from talksplat.model.patches import lip_square, perceptual_patch, tiled_distance
+from talksplat.landmarks import EYELIDS, OUTER_LIPS
+from talksplat.model.patches import eye_squares, lip_square, perceptual_patch, tiled_distance
 
 
 def frame(landmarks: torch.Tensor, size: int = 100) -> Frame:
@@ -38,6 +38,19 @@ def test_lip_square_holds_the_lips() -> None:
     assert lips[:, 0].max() - 1 <= columns.stop
     assert rows.start <= lips[:, 1].min() + 1
     assert lips[:, 1].max() - 1 <= rows.stop
+
+
+def test_eye_squares_hold_the_eyes() -> None:
+    landmarks = torch.full((478, 2), 50.0)
+    for rim, x in zip(EYELIDS, (30.0, 70.0), strict=True):
+        landmarks[list(rim)] = torch.tensor([x, 40.0]) + torch.linspace(-9, 9, 16)[:, None] * torch.tensor([1.0, 0.3])
+    squares = eye_squares(landmarks, frame(landmarks).camera)
+    for (rows, columns), x in zip(squares, (30, 70), strict=True):
+        assert columns.start <= x - 9
+        assert x + 9 <= columns.stop
+        assert rows.start <= 37
+        assert rows.stop >= 43
+        assert rows.stop - rows.start == columns.stop - columns.start < 30
 
 
 def test_a_patch_larger_than_the_picture_is_the_picture() -> None:

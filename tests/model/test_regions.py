@@ -61,6 +61,25 @@ def test_a_double_precision_gate_has_the_right_gradient() -> None:
     assert torch.autograd.gradcheck(plain.gated, (inputs, condition))
 
 
+def test_attention_that_starts_at_one_learns_from_the_first_blink() -> None:
+    """Grids start near 0: attention does so too as published, and a unit moves next to nothing whatever is learnt."""
+    generator = torch.Generator().manual_seed(2)
+    features = 1e-4 * torch.randn(100, 36, generator=generator)
+    blink = torch.tensor([0.0, 0, 0, 0, 0, 2.0])
+    moved = {}
+    for start in (0.0, 1.0):
+        torch.manual_seed(0)
+        net = RegionDecoder(36, 64, 11, start=start)
+        with torch.no_grad():
+            net.decoder.last.normal_(0, 0.1)
+            attention = net.attention(features)
+            inputs = net.inputs(features, attention)
+            still, shut = (net(inputs, torch.zeros(SPEECH_CODE), units) for units in (0 * blink, blink))
+        moved[start] = float((shut - still).abs().mean())
+        assert float((attention[1] - start).abs().max()) < 1e-3
+    assert moved[1.0] > 100 * moved[0.0]
+
+
 def test_numbers_of_parameters() -> None:
     net = decoder()
 

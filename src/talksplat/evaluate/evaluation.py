@@ -60,6 +60,8 @@ class EvaluationOptions:
     """Frames of the contact sheet, from closed lips to the widest."""
     silent: int = 50
     """Frames drawn in silence."""
+    blinks: int = 10
+    """Frames drawn with closed eyes."""
     workers: int = 2
     """Threads that read landmarks."""
     seed: int = 0
@@ -127,6 +129,7 @@ def run_trial(trial: Trial, subject: Subject, reporter: Reporter, start: float) 
     chosen = plan(dataset, options)
     with FaceReader(options.workers, trial.tracker) as reader:
         seen, gallery = observe(chosen, trial.painter, dataset.portrait.image, judges, reader, reporter)
+    tracked = dataset.portrait.tracks.landmarks.numpy()
     openings = summary.openings(seen, linear_openings(dataset, chosen.test))
     return EvaluationReport(
         subject=subject,
@@ -136,6 +139,7 @@ def run_trial(trial: Trial, subject: Subject, reporter: Reporter, start: float) 
         lip_gain=summary.lip_gain(openings, options.seed),
         head=summary.head(seen),
         silence=summary.silence(seen, openings[TRUTH], trial.closed_mouth),
+        eyes=summary.eyes(seen, tracked[None, dataset.blink_frame], options.seed),
         speed=_speed(seen.seconds, start),
         series=_series(chosen.test, seen, openings, trial.closed_mouth),
         notes=notes + _notes(chosen, openings),
@@ -165,6 +169,7 @@ def plan(dataset: PortraitDataset, options: EvaluationOptions) -> Plan:
         judged=[drawn[row] for row in _spread(len(drawn), options.judged)],
         shown=_exhibits(drawn, tracks.mouth[drawn, 0].numpy(), options.shown),
         silent=[drawn[row] for row in range(min(options.silent, len(drawn)))],
+        blinks=[drawn[row] for row in _spread(len(drawn), options.blinks)],
         nearest_pose=dict(zip(drawn, poses.tolist(), strict=True)),
         nearest_speech=dict(zip(drawn, sounds.tolist(), strict=True)),
         squares=dict(zip(drawn, boxes, strict=True)),
@@ -203,6 +208,9 @@ def headline(report: EvaluationReport) -> dict[str, Any]:
         "size_pulse_true_percent": report.head.true.pulse,
         "silent_opening": report.silence.silent,
         "closed_opening": report.silence.closed,
+        "eye_correlation": report.eyes.correlation.value,
+        "shut_eyes": report.eyes.shut,
+        "shut_eyes_true": report.eyes.recorded,
         "frames_per_second": report.speed.frames_per_second,
         "evaluation_seconds": report.speed.seconds,
         "peak_memory_mb": report.speed.peak_memory_mb,

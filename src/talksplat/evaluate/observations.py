@@ -47,6 +47,8 @@ class Plan:
     """Frames of the contact sheet with their captions."""
     silent: Sequence[int]
     """Frames whose poses are drawn in silence."""
+    blinks: Sequence[int]
+    """Frames whose poses are drawn with closed eyes."""
     nearest_pose: dict[int, int]
     """Training frame of the nearest head pose, by drawn frame."""
     nearest_speech: dict[int, int]
@@ -63,6 +65,8 @@ class Observations:
     """By candidate and of the truth; NaN where no face was found or nothing was drawn."""
     silent: Float32[np.ndarray, "S 478 3"]
     """In silence."""
+    blinks: Float32[np.ndarray, "B 478 3"]
+    """With closed eyes."""
     judgments: dict[tuple[str, str, str], Float[np.ndarray, " T"]]
     """By candidate, area and metric; NaN on frames that were not judged."""
     seconds: list[float]
@@ -82,8 +86,9 @@ def observe(
     with _one_thread():
         readings, judgments, gallery = _watch(plan, painter, recorded, judges, reader, reporter)
         silent = _silence(plan, painter, reader, gallery, reporter)
+        blinks = film({index: reader.read(painter(index, Drive.BLINK)) for index in plan.blinks}, plan.blinks)
     landmarks = {name: film(by_frame, plan.test) for name, by_frame in readings.items()}
-    return Observations(landmarks, silent, judgments, seconds), gallery
+    return Observations(landmarks, silent, blinks, judgments, seconds), gallery
 
 
 def _watch(

@@ -33,6 +33,8 @@ class Drive(Enum):
     """The deformation is switched off; the head pose is kept."""
     SILENCE = auto()
     """Silence in the place of the recorded speech, as ``speak`` would hear it."""
+    BLINK = auto()
+    """The upper face of the training frame whose eyes are closed most."""
 
 
 @runtime_checkable
@@ -66,6 +68,7 @@ class AvatarPainter:
         self._still = Renderer(dataclasses.replace(saved, avatar=Undeformed(saved.avatar)), rasterizer, device)
         opening = dataset.expression[dataset.train_frames, LIPS_APART]
         self._lips_apart = opening.median()
+        self._blink = dataset.expression[dataset.blink_frame]
 
     def __call__(self, index: int, drive: Drive) -> Picture:
         """The picture of frame ``index`` (of the whole clip), sRGB."""
@@ -78,11 +81,16 @@ class AvatarPainter:
                 return self._still.draw(condition, behind)
             case Drive.SILENCE:
                 return self._moved.draw(condition.replace(speech=windows_of(self._silence, index)), behind)
+            case Drive.BLINK:
+                return self._moved.draw(self._condition(index, self._blink), behind)
 
-    def _condition(self, index: int) -> Condition:
-        """The recorded condition, except that AU25 (lips apart) tells nothing: the lips must come from the speech."""
+    def _condition(self, index: int, upper_face: torch.Tensor | None = None) -> Condition:
+        """The recorded condition, except that AU25 (lips apart) tells nothing: the lips must come from the speech.
+
+        ``upper_face`` stands for the recorded expression where it is given.
+        """
         condition = self._dataset.condition(index)
-        expression = condition.expression.clone()
+        expression = (condition.expression if upper_face is None else upper_face).clone()
         expression[LIPS_APART] = self._lips_apart
         return condition.replace(expression=expression)
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from talksplat.evaluate.observations import Observations
-from talksplat.metrics.face import Landmarks, lip_opening, mouth_distance, relative_mouth_distance
+from talksplat.metrics.face import Landmarks, eye_area, lip_opening, mouth_distance, relative_mouth_distance
 from talksplat.metrics.steadiness import relative_steadiness, steadiness
 from talksplat.metrics.sync import (
     BLOCK,
@@ -22,6 +22,7 @@ from talksplat.report.figures import (
     LINEAR,
     METRICS,
     TRUTH,
+    EyeScore,
     Gain,
     HeadScore,
     LipScore,
@@ -98,6 +99,21 @@ def silence(seen: Observations, true_opening: Series, closed: float) -> SilenceS
     )
 
 
+def eyes(seen: Observations, blink: Landmarks, seed: int) -> EyeScore:
+    """The eyes beside the recorded ones; ``blink``: the one frame "1 478 axes" whose closed eyes were asked for.
+
+    Every film is in its own distances of the eye corners, which lids do not move.
+    """
+    drawn, true = (eye_area(seen.landmarks[name]) for name in (AVATAR, TRUTH))
+    usual = _median(true) or float("nan")
+    return EyeScore(
+        correlation=correlation_interval([drawn], [true], seed=seed),
+        shut=_median(eye_area(seen.blinks)) / usual,
+        recorded=_median(eye_area(blink)) / usual,
+        frames=len(seen.blinks),
+    )
+
+
 def _lip_score(
     candidate: str,
     opening: Series,
@@ -122,6 +138,12 @@ def _lip_score(
         relative_distance=mean_interval(relative, seed=seed),
         faces_missing=missing,
     )
+
+
+def _median(series: Series) -> float:
+    """Median of what is known; NaN where nothing is."""
+    known = series[np.isfinite(series)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def _mean(series: Series, seed: int) -> Interval:

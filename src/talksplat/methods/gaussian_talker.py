@@ -20,6 +20,7 @@ from talksplat.methods.shared import (
     behind_the_head,
     cloud_groups,
     composed_head,
+    eyes_loss,
     lips_loss,
     network_group,
     patch_distance,
@@ -156,6 +157,7 @@ QUICK = GaussianTalkerConfig(
     gradient_threshold=0.0003,
     max_points=20_000,
     max_radius=150.0,
+    eyes=0.4,
     perceptual=0.1,
     perceptual_view="patch",
     perceptual_every=2,
@@ -291,6 +293,8 @@ def losses(
         "mask": config.mask * (0.1 if joint else 1.0) * (head.alpha[..., 0] - mask).abs().mean(),
         "lips": config.lips * lips_loss(picture, target, frame),
     }
+    if config.eyes and stage.deformed:
+        terms["eyes"] = config.eyes * eyes_loss(picture, target, frame)
     if context.perceptual is not None and context.step % config.perceptual_every == 0:
         if config.perceptual_view == "patch":
             distance = patch_distance(

@@ -28,6 +28,7 @@ from talksplat.methods.shared import (
     behind_the_head,
     cloud_groups,
     composed_head,
+    eyes_loss,
     lips_loss,
     patch_distance,
     teach_lips,
@@ -121,6 +122,7 @@ QUICK = GSTalkerConfig(
     densify_static_from=100,
     max_points=25_000,
     ssim=0.2,
+    eyes=0.4,
     means_rate=1e-4,
     perceptual=0.1,
     perceptual_from=0.4,
@@ -284,6 +286,8 @@ def losses(
     }
     if stage.deformed:
         terms["lips"] = config.lips * lips_loss(picture, target, frame)
+        if config.eyes:
+            terms["eyes"] = config.eyes * eyes_loss(picture, target, frame)
         begin = 0 if stage.name == "joint" else config.perceptual_from * stage.steps
         due = context.step >= begin and context.step % config.perceptual_every == 0
         if context.perceptual is not None and due:

@@ -72,6 +72,8 @@ class MethodConfig:
 
     torso: Literal["own", "recorded"] = "own"
     """Own: a torso layer is trained, and the avatar speaks anywhere. Recorded: the frame's lies behind the head."""
+    eyes: float = 0.0
+    """Weight of L1 on the squares around the eyes, wherever the face moves; ours."""
     means_rate: float = 5e-5
     """Adam's rate of Gaussian positions, metres a step, at the start of a run."""
     means_rate_end: float = 5e-7

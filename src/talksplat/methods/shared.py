@@ -12,7 +12,7 @@ from talksplat.model.articulation import articulation_targets, teach_articulatio
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SpeechNet
 from talksplat.model.masks import is_any, picked
-from talksplat.model.patches import lip_square, perceptual_patch
+from talksplat.model.patches import eye_squares, lip_square, perceptual_patch
 from talksplat.model.torso import TorsoLayer, torso_target
 from talksplat.speech.baseline import told_targets
 from talksplat.speech.encoders import find_encoder
@@ -107,6 +107,12 @@ def lips_loss(picture: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"], f
     """L1 on the lips square."""
     rows, columns = lip_square(frame.landmarks, frame.camera)
     return (picture[rows, columns] - target[rows, columns]).abs().mean()
+
+
+def eyes_loss(picture: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"], frame: Frame) -> Float[Tensor, ""]:
+    """L1 on the squares around both eyes (ours): lids are a hundredth of the picture and move in a blink only."""
+    squares = eye_squares(frame.landmarks, frame.camera)
+    return torch.stack([(picture[square] - target[square]).abs().mean() for square in squares]).mean()
 
 
 def patch_distance(

@@ -46,7 +46,14 @@ def build(
     config: TalkingGaussianConfig, channels: SpeechChannels, reference: Camera, seeds: dict[str, RawGaussians]
 ) -> TalkingGaussian:
     """An untrained avatar; zero-initialised heads make its deformation the identity."""
-    return TalkingGaussian(channels, reference, seeds, decompose=config.decompose, face_finest=config.face_finest)
+    return TalkingGaussian(
+        channels,
+        reference,
+        seeds,
+        decompose=config.decompose,
+        face_finest=config.face_finest,
+        upper_face_start=config.upper_face_start,
+    )
 
 
 def seeds(config: TalkingGaussianConfig, dataset: PortraitDataset, seed: int) -> dict[str, RawGaussians]:

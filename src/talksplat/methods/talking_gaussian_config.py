@@ -99,6 +99,8 @@ class TalkingGaussianConfig(MethodConfig):
     """The perceptual losses of face and fusion enter every so many steps."""
     patch: int = 0
     """Edge of one patch a step that the perceptual losses of face and fusion look at instead of tiles; 0 for tiles."""
+    upper_face_start: float = 0.0
+    """Attention to the upper face before anything is learnt; from 0 (published) eyes may never learn to close."""
     lips: float = 0.0
     """Weight of L1 on the lips square in moving face and fusion; ours."""
     fuse_rate: float = 0.0
@@ -153,6 +155,8 @@ QUICK = TalkingGaussianConfig(
     patch=128,
     tiles=3,
     lips=0.4,
+    eyes=0.4,
+    upper_face_start=1.0,
     warm_speech_steps=500,
     speech_rate_factor=0.0,
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from talksplat.dataset import seeded
 from talksplat.frame import HEAD_LABELS, MOUTH_LABELS, Frame, Label
 from talksplat.methods.method import Draw, LossContext, Stage
-from talksplat.methods.shared import lips_loss, patch_distance
+from talksplat.methods.shared import eyes_loss, lips_loss, patch_distance
 from talksplat.methods.talking_gaussian_config import TalkingGaussianConfig
 from talksplat.metrics.image import l1_and_ssim
 from talksplat.model.masks import closed, is_any, mean_within, picked
@@ -130,6 +130,8 @@ def face_losses(
     terms["alpha"] = config.alpha * _coverage(drawn.alpha[..., 0], shape)
     if config.lips:
         terms["lips"] = config.lips * lips_loss(picture, target, frame)
+    if config.eyes:
+        terms["eyes"] = config.eyes * eyes_loss(picture, target, frame)
     if step % config.attention_every == 0:
         attention = draw(avatar.attention_layer(layer, motion)).colors
         terms["attention"] = config.attention * config.attention_every * _misplaced(attention, parts, aside)
@@ -158,6 +160,8 @@ def fuse_losses(
     terms = {"color": l1_and_ssim(picture, frame.image, 1.0, config.ssim)}
     if config.lips:
         terms["lips"] = config.lips * lips_loss(picture, frame.image, frame)
+    if config.eyes:
+        terms["eyes"] = config.eyes * eyes_loss(picture, frame.image, frame)
     begun = context.step + 1 > config.at(config.fuse_perceptual_from)
     if begun and context.perceptual is not None and context.step % config.perceptual_every == 0:
         distance = _closely(config, frame, stage, context, picture, frame.image, FUSE_TILES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from talksplat.landmarks import EYE_CORNERS, LIPS
+from talksplat.landmarks import EYE_CORNERS, EYELIDS, LIPS
 
 Landmarks = Float[np.ndarray, "T 478 axes"]
 
@@ -36,6 +36,18 @@ def lip_opening(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
 def lip_width(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
     """Distance of the mouth's inner corners (78-308) by the clip's median distance of the outer eye corners."""
     return _distance(landmarks, 78, 308) / typical_interocular(landmarks)
+
+
+def eye_area(landmarks: Landmarks) -> Float[np.ndarray, " T"]:
+    """Mean area between the lids of both eyes by the squared clip's median distance of the outer eye corners."""
+    areas = [polygon_area(landmarks[:, rim, :2]) for rim in EYELIDS]
+    return np.mean(areas, axis=0) / typical_interocular(landmarks) ** 2
+
+
+def polygon_area(rim: Float[np.ndarray, "T K 2"]) -> Float[np.ndarray, " T"]:
+    """Areas of polygons."""
+    following = np.roll(rim, -1, axis=1)
+    return np.abs((rim[..., 0] * following[..., 1] - rim[..., 1] * following[..., 0]).sum(1)) / 2
 
 
 def mouth_distance(rendered: Landmarks, true: Landmarks) -> Float[np.ndarray, " T"]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from talksplat.camera import Camera
 from talksplat.frame import Frame
-from talksplat.landmarks import OUTER_LIPS
+from talksplat.landmarks import EYELIDS, OUTER_LIPS
 
 FACE_OVAL = (10, 297, 284, 389, 454, 361, 397, 378, 152, 149, 172, 132, 234, 162, 54, 67)
 """Landmarks around the face, forehead to chin."""
@@ -16,10 +16,12 @@ FACE_OVAL = (10, 297, 284, 389, 454, 361, 397, 378, 152, 149, 172, 132, 234, 162
 
 def lip_square(landmarks: Tensor, camera: Camera, margin: float = 1.25) -> tuple[slice, slice]:
     """Rows and columns of the square around the outer lips, clipped to the picture (never empty)."""
-    points = landmarks[list(OUTER_LIPS)]
-    low, high = points.amin(0), points.amax(0)
-    center, half = (low + high) / 2, float((high - low).amax()) / 2 * margin
-    return _square(float(center[0]), float(center[1]), max(2 * int(half), 8), camera)
+    return _square_around(landmarks[list(OUTER_LIPS)], camera, margin)
+
+
+def eye_squares(landmarks: Tensor, camera: Camera, margin: float = 1.25) -> list[tuple[slice, slice]]:
+    """The same around each eye, open or closed."""
+    return [_square_around(landmarks[list(rim)], camera, margin) for rim in EYELIDS]
 
 
 def perceptual_patch(frame: Frame, edge: int, whole: bool, generator: torch.Generator) -> tuple[slice, slice]:
@@ -69,6 +71,12 @@ def _tiles(picture: Float[Tensor, "H W 3"], edge: int) -> Float[Tensor, "B edge 
     rows, columns = picture.shape[0] // edge, picture.shape[1] // edge
     grid = picture[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge, 3)
     return grid.permute(0, 2, 1, 3, 4).reshape(-1, edge, edge, 3)
+
+
+def _square_around(points: Float[Tensor, "n 2"], camera: Camera, margin: float) -> tuple[slice, slice]:
+    low, high = points.amin(0), points.amax(0)
+    center, half = (low + high) / 2, float((high - low).amax()) / 2 * margin
+    return _square(float(center[0]), float(center[1]), max(2 * int(half), 8), camera)
 
 
 def _square(x: float, y: float, edge: int, camera: Camera) -> tuple[slice, slice]:

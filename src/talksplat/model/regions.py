@@ -34,8 +34,14 @@ class RegionDecoder(nn.Module):
     points and weights do not.
     """
 
-    def __init__(self, features: int, hidden: int, out: int) -> None:
+    def __init__(self, features: int, hidden: int, out: int, *, start: float = 0.0) -> None:
+        """``start``: the attention to every upper-face unit everywhere, before anything is learnt; published is 0.
+
+        From 0 neither attention nor decoder has a gradient to speak of while the other is small, and a unit whose
+        ReLU shuts everywhere is never heard of again.
+        """
         super().__init__()
+        self.start = start
         self.speech_attention = _mlp(features, 32, SPEECH_CODE)
         self.upper_face_net = _mlp(BROWS_AND_LIDS, 16, BROWS_AND_LIDS)
         self.upper_face_attention = _mlp(features, 16, UPPER_FACE)
@@ -43,7 +49,7 @@ class RegionDecoder(nn.Module):
 
     def attention(self, features: Float[Tensor, "N Fp"]) -> tuple[Float[Tensor, "N speech"], Float[Tensor, "N upper"]]:
         """How much each place listens to each number of the speech code, and to each upper-face unit."""
-        return self.speech_attention(features), torch.relu(self.upper_face_attention(features))
+        return self.speech_attention(features), torch.relu(self.start + self.upper_face_attention(features))
 
     def forward(
         self,

@@ -53,17 +53,19 @@ class TalkingGaussian(Avatar):
         *,
         decompose: bool,
         face_finest: float,
+        upper_face_start: float = 0.0,
     ) -> None:
         """An avatar of the clouds ``seeds``; without ``decompose`` the mouth is never drawn.
 
-        ``face_finest``: cells a side of the finest grid that the face's motion is looked up in.
+        ``face_finest``: cells a side of the finest grid that the face's motion is looked up in. ``upper_face_start``:
+        attention to the upper face before anything is learnt (:class:`RegionDecoder`).
         """
         super().__init__()
         self.decompose = decompose
         self.face = GaussianCloud(seeds["face"])
         self.face_field = TriPlaneEncoder(levels=12, base=16, finest=face_finest, bound=BOUND)
         self.face_speech = SpeechNet(channels)
-        self.face_decoder = RegionDecoder(self.face_field.width, 64, 11)
+        self.face_decoder = RegionDecoder(self.face_field.width, 64, 11, start=upper_face_start)
         self.mouth = GaussianCloud(seeds["mouth"])
         self.mouth_field = TriPlaneEncoder(levels=12, base=64, finest=384 * BOUND, bound=BOUND)
         self.mouth_speech = SpeechNet(channels)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from talksplat.errors import UnsuitableFace
-from talksplat.landmarks import BLENDSHAPES, EYE_CORNERS
+from talksplat.landmarks import BLENDSHAPES, EYE_CORNERS, EYELIDS
+from talksplat.metrics.face import polygon_area
 
 ACTION_UNITS = ("AU1", "AU4", "AU5", "AU6", "AU7", "AU25", "AU45")
 SCALE = 5.0
@@ -23,11 +24,6 @@ SOURCES = {
 WIDE_OPEN = 0.35
 """Inner-lip opening, by the distance of the outer eye corners, that counts as 5 in AU25."""
 INNER_MIDDLES, LIP_CORNERS, OUTER_MIDDLES = (13, 14), (78, 308), (0, 17)
-EYELIDS = (
-    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
-    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
-)
-"""Rims of both eyes, each once around."""
 
 
 def action_units(
@@ -54,7 +50,7 @@ def eye_opening(landmarks: Float32[np.ndarray, "T 478 3"]) -> Float32[np.ndarray
     One factor of that distance is taken in the picture and one in space: a turn to the side shortens the area and the
     distance in the picture alike, so the opening does not change with it.
     """
-    area = np.mean([_polygon_area(landmarks[:, rim, :2]) for rim in EYELIDS], axis=0)
+    area = np.mean([polygon_area(landmarks[:, rim, :2]) for rim in EYELIDS], axis=0)
     square = _distance(landmarks[..., :2], EYE_CORNERS) * _distance(landmarks, EYE_CORNERS)
     opening = area / np.maximum(square, 1e-9)
     return (opening / max(float(np.quantile(opening, 0.95)), 1e-9)).astype(np.float32)
@@ -78,9 +74,3 @@ def mouth_measures(landmarks: Float32[np.ndarray, "T 478 3"]) -> Float32[np.ndar
 
 def _distance(points: np.ndarray, pair: tuple[int, int]) -> Float[np.ndarray, " T"]:
     return np.linalg.norm(points[:, pair[0]] - points[:, pair[1]], axis=-1)
-
-
-def _polygon_area(rim: np.ndarray) -> Float[np.ndarray, " T"]:
-    """Areas of polygons "T K 2"."""
-    following = np.roll(rim, -1, axis=1)
-    return np.abs((rim[..., 0] * following[..., 1] - rim[..., 1] * following[..., 0]).sum(1)) / 2

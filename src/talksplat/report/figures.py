@@ -151,6 +151,20 @@ class SilenceScore:
 
 
 @dataclass(frozen=True)
+class EyeScore:
+    """How the eyes follow the recorded ones; openings by the person's own median on the test part."""
+
+    correlation: Interval
+    """Of the openings on the test part; low where nobody blinks in it."""
+    shut: float
+    """Median opening of the avatar made to close its eyes as far as the person ever did in the training part."""
+    recorded: float
+    """The person's own opening in that frame."""
+    frames: int
+    """Frames drawn with closed eyes."""
+
+
+@dataclass(frozen=True)
 class SpeedScore:
     """What it cost."""
 
@@ -188,6 +202,7 @@ class EvaluationReport:
     """Lip correlation of the avatar less that of the linear baseline, on the same frames."""
     head: HeadScore
     silence: SilenceScore
+    eyes: EyeScore
     speed: SpeedScore
     series: HeldOut
     notes: list[str]

@@ -229,6 +229,11 @@ def _head_and_silence(report: EvaluationReport, gallery: Gallery) -> str:
         f"rest is {number(silence.closed, 3)}, while speaking {number(silence.speaking, 3)} (95th percentile "
         f"{number(silence.wide, 3)}). {silence.frames} frames, {silence.faces_missing} of them without a face.</p>"
         f'<div class="silent">{mouths}</div>'
+        "<h2>Eyes</h2>"
+        "<p>The opening of the eyes correlates with the recorded one by "
+        f"<b>{number(report.eyes.correlation.value)}</b> (low where nobody blinks). Told to close them as far as this "
+        f"person did in the training part, {number(100 * report.eyes.recorded, 0)} % of the usual opening, the avatar "
+        f"leaves <b>{number(100 * report.eyes.shut, 0)} %</b>. {report.eyes.frames} frames.</p>"
     )
 
 
