@@ -47,6 +47,8 @@ STAGES = ("prepare", "train", "speak", "evaluate")
 LIP_CLIPS = ("may-13s", "lieu-45s", "presenter-71s")
 """Clips whose lips must follow the speech, each by itself and all three together."""
 LEAST_CORRELATION = 0.5
+LEAST_CLOSED = 0.5
+"""Share of the way from the usual opening to the person's own closed eyes that the avatar's must go."""
 LEAST_POOLED_DIFFERENCE = -0.1
 """Lower bound of the pooled correlation less that of the linear baseline."""
 
@@ -227,6 +229,10 @@ def verdicts(cell: Cell) -> dict[str, bool]:
         own = score(cell, AVATAR, area, metric)
         rivals = [score(cell, baseline, area, metric) for baseline in baselines]
         found[f"{area}_{metric}"] = own is not None and all(r is not None and sign * (own - r) > 0 for r in rivals)
+    eyes = cell["report"].get("eyes")  # Older cells have no figure of eyes.
+    if eyes is not None:
+        shut, recorded = eyes["shut"], eyes["recorded"]
+        found["eyes"] = None not in (shut, recorded) and 1 - shut >= LEAST_CLOSED * (1 - recorded)
     if cell["clip"] in LIP_CLIPS:
         reached = lip(cell, AVATAR)["correlation"]["value"]
         found["lip_correlation"] = reached is not None and reached >= LEAST_CORRELATION
@@ -259,7 +265,7 @@ def row(cell: Cell) -> list[str]:
     """A clip's line of the table."""
     stages, report = cell["stages"], cell["report"]
     own = lip(cell, AVATAR)
-    eyes = report.get("eyes", {"shut": None, "recorded": None})  # Older cells have no figure of eyes.
+    eyes = report.get("eyes", {"shut": None, "recorded": None})
 
     def several(area: str, metric: str, digits: int, *candidates: str) -> str:
         return " / ".join(_text(score(cell, name, area, metric), digits) for name in (AVATAR, *candidates))

@@ -136,6 +136,13 @@ def test_verdicts_hold_and_fail_by_the_bars():
     unmeasured = cell("may-13s")
     unmeasured["report"]["scores"] = [s for s in unmeasured["report"]["scores"] if s["metric"] == "psnr"]
     assert not clips.verdicts(unmeasured)["frame_perceptual"]
+    staring, unread, older = cell("may-13s"), cell("may-13s"), cell("may-13s")
+    staring["report"]["eyes"] = {"shut": 0.6, "recorded": 0.1}
+    unread["report"]["eyes"] = {"shut": None, "recorded": 0.1}
+    del older["report"]["eyes"]
+    assert not clips.verdicts(staring)["eyes"]
+    assert not clips.verdicts(unread)["eyes"]
+    assert "eyes" not in clips.verdicts(older)
 
 
 def test_the_lips_are_pooled_once_all_three_clips_are_there():
