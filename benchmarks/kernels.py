@@ -21,6 +21,7 @@ from talksplat.metrics import perceptual
 from talksplat.metrics.image import l1_and_ssim, plain_l1_and_ssim
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
+from talksplat.model.patches import tiled_distance
 
 Case = tuple[str, Callable[[], object], Callable[[], object] | None]
 """Name, the kernel, its twin in torch (None where there is none)."""
@@ -132,7 +133,30 @@ def perceptual_cases(edge: int = 128) -> list[Case]:
         picture = (target + 0.05 * torch.randn_like(target)).requires_grad_()
         work = lambda metric=metric, picture=picture, target=target: metric(picture, target).backward()  # noqa: E731
         cases.append((f"perceptual distance, {name} layers, {edge}x{edge} value and gradient", work, None))
-    return cases
+    return [*cases, *tile_cases(perceptual.PerceptualDistance())]
+
+
+def tile_cases(metric: perceptual.PerceptualDistance, size: int = 512) -> list[Case]:
+    """TalkingGaussian's tiles in one batch, beside the same tiles one after the other."""
+    target = torch.rand(size, size, 3)
+    picture = (target + 0.05 * torch.randn_like(target)).requires_grad_()
+
+    def singly(edge: int) -> None:
+        corners = [(y, x) for y in range(0, size - edge + 1, edge) for x in range(0, size - edge + 1, edge)]
+        tiles = [(slice(y, y + edge), slice(x, x + edge)) for y, x in corners]
+        torch.stack([metric(picture[tile], target[tile]) for tile in tiles]).mean().backward()
+
+    def together(edge: int) -> None:
+        tiled_distance(metric, picture, target, edge, 0, torch.Generator()).backward()
+
+    return [
+        (
+            f"perceptual tiles of {edge} in {size}x{size}, value and gradient; singly",
+            lambda edge=edge: together(edge),
+            lambda edge=edge: singly(edge),
+        )
+        for edge in (32, 80)
+    ]
 
 
 def main() -> None:
