@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from talksplat.landmarks import EYE_CORNERS, OUTER_LIPS
+from talksplat.landmarks import EYE_CORNERS, EYELIDS, OUTER_LIPS
 
 OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -16,13 +16,11 @@ OVAL = (
 """MediaPipe's face oval, from the hairline clockwise."""
 JAW = OVAL[8:29]
 """The part of the oval from one ear over the chin to the other."""
-RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 LEFT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 CORE = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 263, 347, 425, 434, 378, 152, 149, 214, 205, 118, 33)
 """Brows, cheeks and chin: what hair never covers but in strands."""
-FEATURES = (OUTER_LIPS, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW)
+FEATURES = (OUTER_LIPS, *EYELIDS, RIGHT_BROW, LEFT_BROW)
 """What is not skin."""
 BEARD = ((17, 84, 181, 149, 152, 378, 405, 314), (91, 181, 149, 150, 136, 214), (321, 405, 378, 379, 365, 434))
 """Chin and lower cheeks, where a beard grows."""
