@@ -1,4 +1,4 @@
-"""How long each native kernel takes beside the same computation in plain torch, in one run on one machine.
+"""How long each kernel takes beside the same computation in plain torch, in one run on one machine.
 
     python benchmarks/kernels.py [--points 30000] [--size 512] [--threads 2] [--rounds 21]
 
@@ -151,7 +151,7 @@ def tile_cases(metric: perceptual.PerceptualDistance, size: int = 512) -> list[C
 
     return [
         (
-            f"perceptual tiles of {edge} in {size}x{size}, value and gradient; singly",
+            f"perceptual tiles of {edge} in {size}x{size} together, beside singly",
             lambda edge=edge: together(edge),
             lambda edge=edge: singly(edge),
         )

@@ -209,8 +209,8 @@ def draws(
     With ``resting`` every :data:`REST_EVERY`-th step shows a closed mouth under the rest state's speech, so that the
     avatar knows what silence looks like, and every :data:`CLOSED_EVERY`-th one a closed mouth under its own, since
     the lips of p, b and m are shut for a frame or two only; every :data:`EYES_EVERY`-th one shows one of the eyes'
-    openings, all of them equally often. A step that ``eligible`` restricts draws evenly among the
-    frames allowed; where none is, it draws like any other.
+    openings, all of them equally often. A step that ``eligible`` restricts draws evenly among the frames allowed;
+    where none is, it draws like any other.
     """
     frames, closed = dataset.train_frames, dataset.closed_frames
     order: list[int] = []

@@ -61,7 +61,7 @@ def test_a_double_precision_gate_has_the_right_gradient() -> None:
     assert torch.autograd.gradcheck(plain.gated, (inputs, condition))
 
 
-def test_attention_that_starts_at_one_learns_from_the_first_blink() -> None:
+def test_attention_that_starts_at_one_hears_the_first_blink() -> None:
     """Grids start near 0: attention does so too as published, and a unit moves next to nothing whatever is learnt."""
     generator = torch.Generator().manual_seed(2)
     features = 1e-4 * torch.randn(100, 36, generator=generator)

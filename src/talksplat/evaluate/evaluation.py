@@ -129,7 +129,6 @@ def run_trial(trial: Trial, subject: Subject, reporter: Reporter, start: float) 
     chosen = plan(dataset, options)
     with FaceReader(options.workers, trial.tracker) as reader:
         seen, gallery = observe(chosen, trial.painter, dataset.portrait.image, judges, reader, reporter)
-    tracked = dataset.portrait.tracks.landmarks.numpy()
     openings = summary.openings(seen, linear_openings(dataset, chosen.test))
     return EvaluationReport(
         subject=subject,
@@ -139,7 +138,7 @@ def run_trial(trial: Trial, subject: Subject, reporter: Reporter, start: float) 
         lip_gain=summary.lip_gain(openings, options.seed),
         head=summary.head(seen),
         silence=summary.silence(seen, openings[TRUTH], trial.closed_mouth),
-        eyes=summary.eyes(seen, tracked[None, dataset.blink_frame], options.seed),
+        eyes=summary.eyes(seen, dataset.portrait.tracks.landmarks[[dataset.blink_frame]].numpy(), options.seed),
         speed=_speed(seen.seconds, start),
         series=_series(chosen.test, seen, openings, trial.closed_mouth),
         notes=notes + _notes(chosen, openings),

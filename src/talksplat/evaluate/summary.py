@@ -84,13 +84,10 @@ def head(seen: Observations) -> HeadScore:
 def silence(seen: Observations, true_opening: Series, closed: float) -> SilenceScore:
     """The mouth in silence beside the person's own, at rest and speaking."""
     missing = int(np.isnan(seen.silent).any((1, 2)).sum())
-    silent = float("nan")
-    if missing < len(seen.silent):
-        silent = float(np.nanmedian(lip_opening(seen.silent)))
     known = true_opening[np.isfinite(true_opening)]
     speaking, wide = np.percentile(known, [50, 95]) if len(known) else (np.nan, np.nan)
     return SilenceScore(
-        silent=silent,
+        silent=_median(lip_opening(seen.silent)),
         closed=closed,
         speaking=float(speaking),
         wide=float(wide),

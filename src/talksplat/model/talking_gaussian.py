@@ -53,7 +53,7 @@ class TalkingGaussian(Avatar):
         *,
         decompose: bool,
         face_finest: float,
-        upper_face_start: float = 0.0,
+        upper_face_start: float,
     ) -> None:
         """An avatar of the clouds ``seeds``; without ``decompose`` the mouth is never drawn.
 
