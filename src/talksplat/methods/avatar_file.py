@@ -29,7 +29,7 @@ from talksplat.portrait import Portrait, Provenance
 from talksplat.speech.articulator import Articulator
 from talksplat.storage import existing_file, replacing
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,9 @@ from talksplat.model.fields import TriPlaneEncoder
 from talksplat.model.torso import MOTION_UNIT, TorsoLayer
 
 EYE = UNITS.index("eye_opening")
+CLOSING = 3.0
+"""The eye feature e enters as this many times 1 - e (ours): one number among 33, which is near 1 but for blinks, moved
+no lid."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ class GSTalker(Avatar):
         """The head at one instant (Sec. 3.3): G' = (mu + dx, q + dq, s + ds, SH, alpha)."""
         raw = self.head.raw(degree)
         if deformed:
-            code = torch.cat([self.speech_net(condition.speech[None])[0], condition.expression[EYE : EYE + 1]])
+            closing = CLOSING * (1.0 - condition.expression[EYE : EYE + 1])
+            code = torch.cat([self.speech_net(condition.speech[None])[0], closing])
             if torch.is_grad_enabled():
                 offsets = self.decoder(self.field(self.head.means / self.cube), code)
             else:
