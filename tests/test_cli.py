@@ -119,7 +119,7 @@ def test_a_file_that_is_no_avatar_is_refused(speech: Path, tmp_path: Path, capsy
 
 def test_a_truncated_avatar_is_refused(speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     avatar = tmp_path / "half.avatar"
-    save_file({"avatar/x": torch.zeros(1000)}, avatar, metadata={"talksplat": json.dumps({"format": 1})})
+    save_file({"avatar/x": torch.zeros(1000)}, avatar, metadata={"talksplat": json.dumps({"format": FORMAT})})
     avatar.write_bytes(avatar.read_bytes()[:-100])
     said = refusal(["speak", str(avatar), "--audio", str(speech), "--out", str(tmp_path / "new.mp4")], capsys)
     assert "half.avatar` is not a whole avatar file" in said

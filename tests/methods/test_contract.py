@@ -15,7 +15,7 @@ from talksplat.dataset import PortraitDataset
 from talksplat.errors import AvatarError, InputError, RunError, TrainingDiverged
 from talksplat.evaluate.painter import AvatarPainter, Drive
 from talksplat.frame import HEAD_LABELS
-from talksplat.methods.avatar_file import load_avatar
+from talksplat.methods.avatar_file import FORMAT, load_avatar
 from talksplat.methods.catalogue import METHODS
 from talksplat.methods.method import Method
 from talksplat.portrait import Portrait
@@ -173,7 +173,7 @@ def test_damaged_avatar_files_are_refused(method: Method, trained: Callable[[Met
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AvatarError, match="not a whole avatar file"):
         load_avatar(path)
-    path.write_bytes(whole.replace(b'\\"format\\": 1', b'\\"format\\": 9', 1))
+    path.write_bytes(whole.replace(rf"\"format\": {FORMAT}".encode(), rb"\"format\": 9", 1))
     with pytest.raises(AvatarError, match="format 9"):
         load_avatar(path)
 
