@@ -13,13 +13,12 @@ from talksplat.methods.method import LossContext, Method, Stage
 from talksplat.methods.shared import eyes_loss
 from talksplat.model.avatar import Layer
 from talksplat.model.patches import eye_squares
-from talksplat.portrait import Portrait
 from talksplat.rasterize.rasterizer import Rendered, choose_rasterizer
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> PortraitDataset:
-    return PortraitDataset(Portrait(draw_portrait(tmp_path_factory.mktemp("drawn") / "portrait").folder), "embedding")
+    return PortraitDataset(draw_portrait(tmp_path_factory.mktemp("drawn") / "portrait"), "embedding")
 
 
 def test_the_loss_on_the_eyes_sees_them_alone(dataset: PortraitDataset) -> None:
