@@ -23,6 +23,13 @@ ABLATIONS = {
         "published fusion: colours alone, tiles": ("fuse_rate=0", "patch=0", "fuse_perceptual=0.5"),
         "published grid of the face's motion": ("face_finest=38.4",),
         "published limits of opacity and size": ("faintest=0.05", "faintest_end=0.3", "max_radius=20"),
+        "published key colour, green": ("key=green",),
+        "published weight of the offsets' size": ("motion=1e-5",),
+        "published upper-face units": ("rest_units=zero",),
+        "published start of attention to the upper face": ("upper_face_start=0",),
+        "attention loss in every step": ("attention_every=1",),
+        "without L1 of the eyes' squares": ("eyes=0",),
+        "without L1 of the lips' square": ("lips=0",),
     },
     "gaussian-talker": {
         "complete": (),
@@ -40,7 +47,7 @@ ABLATIONS = {
         "without the joint finish": ("joint_steps=0",),
     },
 }
-COLUMNS = ("PSNR", "perceptual", "mouth PSNR", "mouth perceptual", "lips r", "LMD %", "train s")
+COLUMNS = ("PSNR", "perceptual", "mouth PSNR", "mouth perceptual", "lips r", "LMD %", "silence", "shut eyes", "train s")
 
 
 def figures(cell: clips.Cell) -> dict[str, float | None]:
@@ -53,6 +60,8 @@ def figures(cell: clips.Cell) -> dict[str, float | None]:
         "mouth perceptual": clips.score(cell, clips.AVATAR, "mouth", "perceptual"),
         "lips r": lips["correlation"]["value"],
         "LMD %": lips["relative_distance"]["value"],
+        "silence": cell["report"]["silence"]["silent"],
+        "shut eyes": cell["report"]["eyes"]["shut"],
         "train s": cell["stages"]["train"]["seconds"],
     }
 

@@ -6,7 +6,7 @@ import torch
 from drawn import draw_portrait
 from talksplat.dataset import PortraitDataset
 from talksplat.methods.gaussian_talker import FULL, METHOD, GaussianTalkerConfig
-from talksplat.model.gaussian_talker import DECODED_SIZE, GaussianTalker
+from talksplat.model.gaussian_talker import BLINK, DECODED_SIZE, STRONGEST_BLINK, GaussianTalker
 from talksplat.train.options import with_settings
 
 TINY = ("start=carved", "points=200", "torso_points=100", "degree=1")
@@ -82,3 +82,22 @@ def test_ablations_leave_out_what_they_say(dataset: PortraitDataset) -> None:
     assert torch.equal(whole.head_layer(other).gaussians.means, moved.means)  # the eye is not heard
     colors = whole.attention(condition)[0].gaussians.harmonics[..., 1:]
     assert torch.equal(colors, colors[:1].expand_as(colors))  # nor seen
+
+
+def test_centred_tokens_hear_what_differs_from_open_eyes_and_the_reference_view(dataset: PortraitDataset) -> None:
+    """Tokens have no biases: what is as usual is silent, and a blink is louder than in the published code."""
+    condition, changes = dataset.condition(3), {}
+    for inputs in ("published", "centred"):
+        avatar = made(dataset, f"token_inputs={inputs}")[1]
+        pose = avatar.torso.reference_pose
+        usual = condition.replace(head_pose=pose, expression=torch.zeros_like(condition.expression))
+        shut = usual.expression.index_fill(0, torch.tensor(BLINK), STRONGEST_BLINK)
+        turned = pose @ torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
+        heard = [
+            avatar._tokens(c).detach() for c in (usual, usual.replace(expression=shut), usual.replace(head_pose=turned))
+        ]
+        silent = [float(token.norm()) == 0 for token in heard[0]]
+        assert silent == [False, inputs == "centred", inputs == "centred", False]
+        assert float((heard[2] - heard[0])[2].norm()) > 0
+        changes[inputs] = float((heard[1] - heard[0])[1].norm())
+    assert changes["centred"] > 3 * changes["published"]

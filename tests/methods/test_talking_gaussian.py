@@ -324,6 +324,10 @@ def test_the_face_at_rest_is_the_usual_one(dataset: PortraitDataset) -> None:
     recorded = dataset.expression[dataset.train_frames][:, list(UPPER_FACE)]
     recorded[:, -1] = recorded[:, -1].clamp(0, STRONGEST_BLINK)
     assert torch.allclose(avatar.usual_units, recorded.quantile(0.5, 0))
+    published = METHOD.build(config, dataset.channels, dataset.portrait.reference_camera, seeds)
+    METHOD.warm_start(dataclasses.replace(config, rest_units="zero"), published, dataset, 0)
+    assert isinstance(published, TalkingGaussian)
+    assert not published.usual_units.any()
     # With what reads the upper face turned up, the usual units move nothing and others do.
     with torch.no_grad():
         for part in avatar.face_decoder.parameters():

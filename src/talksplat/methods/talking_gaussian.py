@@ -76,7 +76,8 @@ def warm_start(config: TalkingGaussianConfig, avatar: Avatar, dataset: PortraitD
     assert isinstance(avatar, TalkingGaussian)
     train = torch.tensor(dataset.train_frames)
     avatar.torso.learn_range(dataset.portrait.tracks.head_to_camera[train])
-    avatar.learn_usual_units(dataset.expression[train])
+    if config.rest_units == "median":
+        avatar.learn_usual_units(dataset.expression[train])
     figures = teach_lips(avatar.face_speech, dataset, config.warm_speech_steps, seed)
     if figures:
         avatar.mouth_speech.load_state_dict(avatar.face_speech.state_dict())

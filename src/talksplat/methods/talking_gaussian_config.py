@@ -99,6 +99,8 @@ class TalkingGaussianConfig(MethodConfig):
     """The perceptual losses of face and fusion enter every so many steps."""
     patch: int = 0
     """Edge of one patch a step that the perceptual losses of face and fusion look at instead of tiles; 0 for tiles."""
+    rest_units: Literal["median", "zero"] = "median"
+    """Upper-face units at which speech alone moves the face: the person's usual ones (ours), or none (published)."""
     upper_face_start: float = 0.0
     """Attention to the upper face before anything is learnt; from 0 (published) eyes may never learn to close."""
     lips: float = 0.0

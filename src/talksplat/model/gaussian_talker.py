@@ -25,6 +25,8 @@ TRACKER_UNIT = 0.1
 DECODED_SIZE = 0.1353 * TRACKER_UNIT
 """Standard deviation, metres, that the decoder's zero stands for: exp(-2) of the original's units."""
 RESOLUTIONS, CHANNELS = (64, 128), 32
+SPEECH_GAIN, EYE_GAIN, NULL_GAIN = 5.0, 6.0, 0.1
+"""Of what centred tokens hear, and of the null token: speech deviates by some 0.2, closed eyes from open ones by 1."""
 STRUCTURE, APPEARANCE = ("means", "log_scales", "quats"), ("logit_opacities", "harmonics")
 """Attributes that offsets may change, by what they say."""
 
@@ -78,10 +80,14 @@ class GaussianTalker(Avatar):
         offsets: tuple[str, ...],
         tokens: tuple[str, ...] = TOKENS,
         rising_eye_code: bool = False,
+        centred: bool = False,
     ) -> None:
-        """An avatar of the clouds ``seeds``; ``offsets`` names the attributes that change, ``tokens`` what is heard."""
+        """An avatar of the clouds ``seeds``; ``offsets`` names the attributes that change, ``tokens`` what is heard.
+
+        Where ``centred``, the eye and viewpoint tokens hear what differs from open eyes and from the reference view.
+        """
         super().__init__()
-        self.degree, self.offsets, self.rising_eye_code = degree, offsets, rising_eye_code
+        self.degree, self.offsets, self.rising_eye_code, self.centred = degree, offsets, rising_eye_code, centred
         self.heard = [TOKENS.index(name) for name in tokens]
         self.head = GaussianCloud(seeds["head"])
         means = seeds["head"].means
@@ -93,6 +99,8 @@ class GaussianTalker(Avatar):
         )
         self.speech_net = SpeechNet(channels)
         self.tokens = TokenNets(self.planes.width)
+        if centred:
+            self.tokens.null.data *= NULL_GAIN
         self.attention_layers = nn.ModuleList(TokenAttention(self.planes.width, dropout=dropout) for _ in range(layers))
         self.offset_heads = OffsetHeads(outs, self.planes.width)
         self.torso = TorsoLayer(seeds["torso"], reference)
@@ -162,11 +170,14 @@ class GaussianTalker(Avatar):
 
     def _tokens(self, condition: Condition) -> Float[Tensor, "T 64"]:
         """Speech, eye, viewpoint and null, less those that are not heard."""
-        pose = condition.head_pose
-        eye = condition.expression[BLINK].clamp(0, STRONGEST_BLINK) / STRONGEST_BLINK
-        viewpoint = torch.cat([pose[:3, :3].flatten(), pose[:3, 3] / TRACKER_UNIT])
+        closing = condition.expression[BLINK].clamp(0, STRONGEST_BLINK) / STRONGEST_BLINK
         speech = self.speech_net(condition.speech[None])[0]
-        return self.tokens(speech, eye_code(eye, rising=self.rising_eye_code), viewpoint)[self.heard]
+        eye, viewpoint = eye_code(closing, rising=self.rising_eye_code), _viewpoint(condition.head_pose)
+        if self.centred:
+            speech = SPEECH_GAIN * speech
+            eye = EYE_GAIN * (eye - eye_code(torch.zeros_like(closing), rising=self.rising_eye_code))
+            viewpoint = viewpoint - _viewpoint(self.torso.reference_pose)
+        return self.tokens(speech, eye, viewpoint)[self.heard]
 
     def still_layer(self, degree: int | None = None) -> Layer:
         """The canonical head as the cloud holds it."""
@@ -192,3 +203,8 @@ class GaussianTalker(Avatar):
         head = self.head_layer(condition)
         gaussians = head.gaussians.replace(harmonics=((colors - 0.5) / SH_CONSTANT)[:, None])
         return (Layer(name="attention", gaussians=gaussians, fixed_view=head.fixed_view),)
+
+
+def _viewpoint(pose: Float[Tensor, "4 4"]) -> Float[Tensor, "12"]:
+    """Rotation row by row, then translation in the original's units."""
+    return torch.cat([pose[:3, :3].flatten(), pose[:3, 3] / TRACKER_UNIT])
