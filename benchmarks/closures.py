@@ -35,7 +35,8 @@ def make_avatar(folder: Path, size: int, seconds: float, method: str, settings: 
     reporter, video, avatar = Reporter(), folder / "speaker.mp4", folder / "speaker.avatar"
     if not video.exists():
         SyntheticSpeaker(size=size).write_video(video, reporter, seconds)
-    prepare(video, folder / "portrait", PrepareConfig(consent="a drawn speaker", size=size), reporter)
+    # Drawn lips are exactly in time, and do not begin early as those of people do, whom the offset's estimate expects.
+    prepare(video, folder / "portrait", PrepareConfig(consent="a drawn speaker", size=size, av_offset=0.0), reporter)
     if not avatar.exists():
         options = TrainOptions(method=method, settings=settings, resume=True)
         train(folder / "portrait", avatar, options, choose_rasterizer("cpu"), reporter)

@@ -26,7 +26,7 @@ DECODED_SIZE = 0.1353 * TRACKER_UNIT
 """Standard deviation, metres, that the decoder's zero stands for: exp(-2) of the original's units."""
 RESOLUTIONS, CHANNELS = (64, 128), 32
 SPEECH_GAIN, EYE_GAIN, NULL_GAIN = 5.0, 6.0, 0.1
-"""Of what centred tokens hear, and of the null token: speech deviates by some 0.2, closed eyes from open ones by 1."""
+"""Of what centred tokens hear, and of null: a net's code deviates by 0.2, what is told by 1, closed eyes by 1."""
 STRUCTURE, APPEARANCE = ("means", "log_scales", "quats"), ("logit_opacities", "harmonics")
 """Attributes that offsets may change, by what they say."""
 
@@ -174,7 +174,8 @@ class GaussianTalker(Avatar):
         speech = self.speech_net(condition.speech[None])[0]
         eye, viewpoint = eye_code(closing, rising=self.rising_eye_code), _viewpoint(condition.head_pose)
         if self.centred:
-            speech = SPEECH_GAIN * speech
+            told = self.speech_net.channels.told
+            speech = torch.cat([speech[:told], SPEECH_GAIN * speech[told:]])
             eye = EYE_GAIN * (eye - eye_code(torch.zeros_like(closing), rising=self.rising_eye_code))
             viewpoint = viewpoint - _viewpoint(self.torso.reference_pose)
         return self.tokens(speech, eye, viewpoint)[self.heard]
