@@ -327,3 +327,26 @@ def mlp_backward(
     shape = (ctypes.c_int64(len(features)), int(width), int(hidden), int(slopes.shape[1]))
     arguments = (features, *weights, slopes, by_features, *by_weights)
     library().ts_mlp_backward(*shape, *map(address, arguments))
+
+
+# --- Attention to tokens (native/attention.cpp) ---
+
+
+def attend(
+    points: Any, folded: tuple[Any, ...], norm: tuple[Any, Any], epsilon: float, heads: int, heard: Any, shares: Any
+) -> None:
+    """Fill ``heard`` (N, W) and ``shares`` (N, R) for points (N, W), all float32; W is a multiple of 16, R at most 32.
+
+    ``folded``: questions (W, R), their bias (R), answers (R, W), their bias (W). ``norm``: gain and shift (W).
+    """
+    rows = int(shares.shape[1])
+    shape = (ctypes.c_int64(len(points)), int(points.shape[1]), heads, rows // heads)
+    weights = map(address, (*folded, *norm))
+    library().ts_attend(address(points), *shape, *weights, ctypes.c_float(epsilon), address(heard), address(shares))
+
+
+def add_norm(points: Any, bias: Any, norm: tuple[Any, Any], epsilon: float, values: Any) -> None:
+    """Make ``values`` (N, W) the layer norm of values + points + bias, all float32; W is a multiple of 16."""
+    shape = (ctypes.c_int64(len(points)), int(points.shape[1]))
+    weights = map(address, (bias, *norm))
+    library().ts_add_norm(address(points), *shape, *weights, ctypes.c_float(epsilon), address(values))

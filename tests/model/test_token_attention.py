@@ -47,6 +47,21 @@ def test_folded_attention_equals_the_textbook_form_with_its_gradients() -> None:
     assert torch.allclose(found[0][1].sum(-1), torch.ones(50, 2).double())
 
 
+@pytest.mark.parametrize(("count", "heard"), [(1, 4), (7, 1), (2_003, 4)])
+def test_a_pass_without_gradients_is_the_same(count: int, heard: int) -> None:
+    """One native pass over the points against torch's ten; counts that leave part of a block, and one token."""
+    torch.manual_seed(count)
+    layer = TokenAttention()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    points, tokens = torch.randn(count, 64), torch.randn(heard, 64)
+    expected = layer(points, tokens)
+    with torch.no_grad():
+        found = layer(points, tokens)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
 def test_dropout_draws_from_its_generator_alone() -> None:
     torch.manual_seed(0)
     layer, points, tokens = TokenAttention(), torch.randn(20, 64), torch.randn(4, 64)
