@@ -1,6 +1,6 @@
 """Lip opening told from speech on held-out frames, by speech nets taught the recorded lips, what regression tells of
-them (in use with `embedding`), or what it tells of frames it has not seen; beside the linear baseline. With
-`articulation` no net is taught.
+them (in use with `embedding`), or what it tells of frames it has not seen (in use with `articulation`); beside the
+linear baseline.
 
     python benchmarks/warm_start.py PORTRAIT [PORTRAIT ...]
 
@@ -26,13 +26,13 @@ from talksplat.speech.windows import windows_of_frames
 STEPS = 500
 
 
-def correlations(folder: Path, seed: int) -> dict[str, float]:
+def correlations(folder: Path, seed: int, speech: str) -> dict[str, float]:
     """Correlations of both on the test frames of one portrait."""
     portrait = Portrait(folder)
-    dataset = PortraitDataset(portrait, "embedding")
+    dataset = PortraitDataset(portrait, speech)
     train, test = torch.tensor(dataset.train_frames), torch.tensor(dataset.test_frames)
     opening = portrait.tracks.mouth[:, :1]
-    spectral = find_encoder("embedding").spectral_channels
+    spectral = find_encoder(speech).spectral_channels
     baseline = fit_lip_baseline(dataset.heard.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
     told = {"linear": baseline.predict(dataset.heard.numpy(), test.numpy())[:, 0]}
     targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
@@ -60,10 +60,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path, nargs="+")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speech", choices=("embedding", "articulation"), default="embedding")
     options = parser.parse_args()
     found = {}
     for folder in options.portraits:
-        found[str(folder)] = row = correlations(folder, options.seed)
+        found[str(folder)] = row = correlations(folder, options.seed, options.speech)
         figures = "   ".join(f"{name} {value:.3f}" for name, value in row.items() if name != "test_frames")
         print(f"{folder.resolve().parent.name}/{folder.name}: {figures}", flush=True)
     print(json.dumps(found))

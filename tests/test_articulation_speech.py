@@ -60,7 +60,8 @@ def test_portraits_need_no_features_beside_the_embeddings(portrait: Portrait) ->
     assert more.channels == SpeechChannels(128 + more.articulator.channels, more.articulator.channels)
     told = more.features[:, 128:]
     deviations = told[: 2 * len(more.train_frames)].std(0)
-    assert 0.7 < float(deviations.max()) < 1.2
+    assert all(value == 0 or 0.7 < value < 1.2 for value in deviations.tolist())
+    assert (deviations > 0).any()
     assert deviations[1] == 0  # The drawn mouth is always as wide.
     assert more.rest_speech.shape == (more.channels.total,)
 
@@ -74,14 +75,6 @@ def test_the_avatar_keeps_what_it_was_trained_with(portrait: Portrait, saved: Sa
     again = PortraitDataset(portrait, "articulation", saved.articulator)
     test = slice(2 * (again.test_frames[0] + 1), None)
     assert torch.allclose(again.features[test], dataset.features[test], atol=1e-5)
-
-
-def test_a_net_taught_from_seconds_adds_nothing_to_what_is_told(portrait: Portrait, saved: SavedAvatar) -> None:
-    windows = windows_of(PortraitDataset(portrait, "articulation", saved.articulator).features, 50)
-    with torch.no_grad():
-        code = saved.avatar.get_submodule("speech_net")(windows[None])[0]
-    assert code[: saved.channels.told].any()
-    assert not code[saved.channels.told :].any()
 
 
 def test_another_prior_can_be_adapted(portrait: Portrait, saved: SavedAvatar, tmp_path: Path) -> None:

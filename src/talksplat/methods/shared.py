@@ -165,19 +165,16 @@ def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) 
     """Teach a speech net lip shapes before it ever moves a Gaussian (ours); nothing for 0 steps.
 
     The shapes are not the recorded ones but what ridge regression tells of them from speech: with what speech does not
-    explain taken out, there is less for the net to learn by heart. Where the features tell the lips already, the net
-    has no lesson and says nothing: all it could add from seconds of footage is learnt by heart.
+    explain taken out, there is less for the net to learn by heart. Where lips are told beside the net's code, the
+    regression must not have seen the frame, or the decoder would trust the code more than new speech bears out.
     """
     if not steps:
-        return {}
-    if dataset.channels.told:
-        net.hush()
         return {}
     tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
     recorded = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
     features, spectral = dataset.features.cpu().numpy(), find_encoder(dataset.encoder).spectral_channels
-    told = told_targets(features, recorded.numpy(), train.numpy(), spectral_channels=spectral, unseen=False)
+    known, unseen = (features, recorded.numpy(), train.numpy()), dataset.channels.told > 0
+    told = torch.from_numpy(told_targets(*known, spectral_channels=spectral, unseen=unseen)).float()
     closed = recorded[torch.tensor(dataset.closed_frames)].mean(0)
     rest = dataset.rest_windows, closed
-    lesson = torch.from_numpy(told).float()
-    return teach_articulation(net, dataset.features, lesson, train, steps, seeded(seed, "speech"), rest)
+    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest)

@@ -58,7 +58,7 @@ class SpeechChannels:
 
     total: int
     told: int = 0
-    """How many of the last ones tell what the lips do, in deviations of at most about 1."""
+    """How many of the last ones tell what the lips do, each in deviations of about 1."""
 
 
 class SpeechNet(nn.Module):
@@ -74,13 +74,6 @@ class SpeechNet(nn.Module):
         own = SPEECH_CODE - channels.told
         self.window_net = SpeechWindowNet(channels.total, own)
         self.attention = WindowAttention(own)
-
-    def hush(self) -> None:
-        """Leave nothing in the code but what is told."""
-        last = self.window_net.linear[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
 
     def forward(self, speech: Float[Tensor, "B 8 channels 16"]) -> Float[Tensor, "B code"]:
         """Speech codes of a batch of conditions."""

@@ -43,10 +43,7 @@ class Articulator:
     weights: Float32[np.ndarray, "inputs K"]
     bias: Float32[np.ndarray, " K"]
     spread: Float32[np.ndarray, " K"]
-    """Channels are divided by it: the deviation of the measure that is told best; infinite where nothing is told.
-
-    One for all, so that what is hardly told stays small: made as loud as the rest, it is there to be learnt by heart.
-    """
+    """Deviation of what is told on the training frames; channels are divided by it (infinite: nothing is told)."""
 
     @property
     def channels(self) -> int:
@@ -137,7 +134,7 @@ def fit_articulator(
         shares=shares.astype(np.float32),
         weights=weights.astype(np.float32),
         bias=bias.astype(np.float32),
-        spread=np.where(spread < LEAST_TOLD, np.inf, spread.max()).astype(np.float32),
+        spread=np.where(spread < LEAST_TOLD, np.inf, spread).astype(np.float32),
     )
     everywhere = found.tell(features, np.arange(len(features) // STEPS_PER_FRAME))
     everywhere[frames] = guesses[choice, :, columns].T
