@@ -11,7 +11,7 @@
 namespace talksplat {
 namespace {
 
-constexpr int MOST_ROWS = 32;  // Heads x tokens.
+constexpr int MOST_ROWS = 32;  // Heads x tokens; native.py knows it as MOST_SCORES.
 constexpr int TOGETHER = 4;    // Points whose scores are summed at once: the multiply-adds of one wait for each other.
 
 // Layer norm of `count` values in place, a multiple of the lanes (Ba et al., 2016).

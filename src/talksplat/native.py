@@ -108,6 +108,11 @@ def address(array: object) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def takes(*tensors: Any) -> bool:
+    """Whether passes over points can read these torch tensors: float32 in the processor's memory."""
+    return all(tensor.device.type == "cpu" and str(tensor.dtype) == "torch.float32" for tensor in tensors)
+
+
 # --- Speed of this processor (native/processor.cpp) ---
 
 
@@ -331,11 +336,14 @@ def mlp_backward(
 
 # --- Attention to tokens (native/attention.cpp) ---
 
+MOST_SCORES = 32
+"""Heads times tokens of :func:`attend`."""
+
 
 def attend(
     points: Any, folded: tuple[Any, ...], norm: tuple[Any, Any], epsilon: float, heads: int, heard: Any, shares: Any
 ) -> None:
-    """Fill ``heard`` (N, W) and ``shares`` (N, R) for points (N, W), all float32; W is a multiple of 16, R at most 32.
+    """Fill ``heard`` (N, W) and ``shares`` (N, R) for points (N, W), all float32; W a multiple of 16, R <= 32.
 
     ``folded``: questions (W, R), their bias (R), answers (R, W), their bias (W). ``norm``: gain and shift (W).
     """

@@ -84,10 +84,10 @@ def test_ablations_leave_out_what_they_say(dataset: PortraitDataset) -> None:
     assert torch.equal(colors, colors[:1].expand_as(colors))  # nor seen
 
 
-def test_centred_tokens_hear_what_differs_from_open_eyes_and_the_reference_view(dataset: PortraitDataset) -> None:
+def test_centered_tokens_hear_what_differs_from_open_eyes_and_the_reference_view(dataset: PortraitDataset) -> None:
     """Tokens have no biases: what is as usual is silent, and a blink is louder than in the published code."""
     condition, changes = dataset.condition(3), {}
-    for inputs in ("published", "centred"):
+    for inputs in ("published", "centered"):
         avatar = made(dataset, f"token_inputs={inputs}")[1]
         pose = avatar.torso.reference_pose
         usual = condition.replace(head_pose=pose, expression=torch.zeros_like(condition.expression))
@@ -97,7 +97,7 @@ def test_centred_tokens_hear_what_differs_from_open_eyes_and_the_reference_view(
             avatar._tokens(c).detach() for c in (usual, usual.replace(expression=shut), usual.replace(head_pose=turned))
         ]
         silent = [float(token.norm()) == 0 for token in heard[0]]
-        assert silent == [False, inputs == "centred", inputs == "centred", False]
+        assert silent == [False, inputs == "centered", inputs == "centered", False]
         assert float((heard[2] - heard[0])[2].norm()) > 0
         changes[inputs] = float((heard[1] - heard[0])[1].norm())
-    assert changes["centred"] > 3 * changes["published"]
+    assert changes["centered"] > 3 * changes["published"]

@@ -73,7 +73,7 @@ class GaussianTalkerConfig(MethodConfig):
     """All four, or speech alone (an ablation)."""
     rising_eye_code: bool = False
     """Frequencies of the eye feature's code as released (rising to 5,623 radians), not the classic form."""
-    token_inputs: Literal["published", "centred"] = "published"
+    token_inputs: Literal["published", "centered"] = "published"
     """What tokens hear: published codes, or (ours) what differs from open eyes and the reference view, louder."""
     dropout: float = 0.2
     """Of the attention layers."""
@@ -139,7 +139,7 @@ QUICK = GaussianTalkerConfig(
     start="carved",
     degree=1,
     harmonics_every=150,
-    token_inputs="centred",
+    token_inputs="centered",
     dropout=0.0,
     static_steps=600,
     steps=2_400,
@@ -181,7 +181,7 @@ def build(
         offsets=_attributes(config.offsets),
         tokens=TOKENS if config.tokens == "all" else TOKENS[:1],
         rising_eye_code=config.rising_eye_code,
-        centred=config.token_inputs == "centred",
+        centered=config.token_inputs == "centered",
     )
 
 

@@ -30,7 +30,7 @@ class PointDecoder(nn.Module):
         """Offsets of all points at one instant. Differentiable in everything."""
         shared = self.of_condition @ condition
         weights = (self.of_features, shared, self.second, self.last)
-        if is_native(features, *weights):
+        if native.takes(features, *weights):
             return _Decoder.apply(features, *weights)
         return self._upper_layers(features @ self.of_features.T + shared)
 
@@ -42,7 +42,7 @@ class PointDecoder(nn.Module):
         """
         first = torch.cat([self.of_features, self.of_condition * condition], 1)
         weights = (first, first.new_zeros(len(first)), self.second, self.last)
-        if is_native(inputs, *weights):
+        if native.takes(inputs, *weights):
             return _Decoder.apply(inputs, *weights)
         return self._upper_layers(inputs @ first.T)
 
@@ -56,7 +56,7 @@ class PointDecoder(nn.Module):
         """Offsets from :meth:`first_layer`'s products, for inference."""
         shared = self.of_condition @ condition
         weights = (self.of_features, shared, self.second, self.last)
-        if torch.is_grad_enabled() or not is_native(products, *weights):
+        if torch.is_grad_enabled() or not native.takes(products, *weights):
             return self._upper_layers(products + shared)
         result = products.new_empty(len(products), len(self.last))
         native.mlp_forward(None, products.contiguous(), _contiguous(weights), result)
@@ -74,7 +74,7 @@ def two_layers(
     last_bias: Float[Tensor, " out"],
 ) -> Float[Tensor, "N out"]:
     """last relu(first x + bias) + last_bias for every point. Differentiable in everything."""
-    if is_native(points, first, bias, last, last_bias):
+    if native.takes(points, first, bias, last, last_bias):
         return _Decoder.apply(points, first, bias, None, last) + last_bias
     return torch.relu(points @ first.T + bias) @ last.T + last_bias
 
@@ -82,11 +82,6 @@ def two_layers(
 def _uniform(rows: int, columns: int, fan_in: int) -> Tensor:
     """torch.nn.Linear's start."""
     return torch.empty(rows, columns).uniform_(-1, 1) / fan_in**0.5
-
-
-def is_native(*tensors: Tensor) -> bool:
-    """Whether the native passes take all of these."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
 
 
 def _contiguous(tensors: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -93,8 +93,7 @@ class TriPlaneEncoder(nn.Module):
 
     def forward(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N {self.width}"]:
         """Features in the order plane, level."""
-        tensors = (points, self.tables)
-        if all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors):
+        if native.takes(points, self.tables):
             return _LookUp.apply(points, self.tables, self._native_levels)
         return self.plain(points)
 

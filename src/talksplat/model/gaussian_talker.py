@@ -26,7 +26,7 @@ DECODED_SIZE = 0.1353 * TRACKER_UNIT
 """Standard deviation, metres, that the decoder's zero stands for: exp(-2) of the original's units."""
 RESOLUTIONS, CHANNELS = (64, 128), 32
 SPEECH_GAIN, EYE_GAIN, NULL_GAIN = 5.0, 6.0, 0.1
-"""Of what centred tokens hear, and of null: a net's code deviates by 0.2, what is told by 1, closed eyes by 1."""
+"""Of what centered tokens hear, and of null: a net's code deviates by 0.2, what is told by 1, closed eyes by 1."""
 STRUCTURE, APPEARANCE = ("means", "log_scales", "quats"), ("logit_opacities", "harmonics")
 """Attributes that offsets may change, by what they say."""
 
@@ -80,14 +80,14 @@ class GaussianTalker(Avatar):
         offsets: tuple[str, ...],
         tokens: tuple[str, ...] = TOKENS,
         rising_eye_code: bool = False,
-        centred: bool = False,
+        centered: bool = False,
     ) -> None:
         """An avatar of the clouds ``seeds``; ``offsets`` names the attributes that change, ``tokens`` what is heard.
 
-        Where ``centred``, the eye and viewpoint tokens hear what differs from open eyes and from the reference view.
+        Where ``centered``, the eye and viewpoint tokens hear what differs from open eyes and from the reference view.
         """
         super().__init__()
-        self.degree, self.offsets, self.rising_eye_code, self.centred = degree, offsets, rising_eye_code, centred
+        self.degree, self.offsets, self.rising_eye_code, self.centered = degree, offsets, rising_eye_code, centered
         self.heard = [TOKENS.index(name) for name in tokens]
         self.head = GaussianCloud(seeds["head"])
         means = seeds["head"].means
@@ -99,7 +99,7 @@ class GaussianTalker(Avatar):
         )
         self.speech_net = SpeechNet(channels)
         self.tokens = TokenNets(self.planes.width)
-        if centred:
+        if centered:
             self.tokens.null.data *= NULL_GAIN
         self.attention_layers = nn.ModuleList(TokenAttention(self.planes.width, dropout=dropout) for _ in range(layers))
         self.offset_heads = OffsetHeads(outs, self.planes.width)
@@ -173,7 +173,7 @@ class GaussianTalker(Avatar):
         closing = condition.expression[BLINK].clamp(0, STRONGEST_BLINK) / STRONGEST_BLINK
         speech = self.speech_net(condition.speech[None])[0]
         eye, viewpoint = eye_code(closing, rising=self.rising_eye_code), _viewpoint(condition.head_pose)
-        if self.centred:
+        if self.centered:
             told = self.speech_net.channels.told
             speech = torch.cat([speech[:told], SPEECH_GAIN * speech[told:]])
             eye = EYE_GAIN * (eye - eye_code(torch.zeros_like(closing), rising=self.rising_eye_code))

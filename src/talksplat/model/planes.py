@@ -43,8 +43,7 @@ class PlaneField(nn.Module):
     def forward(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N width"]:
         """Features of ``points`` (metres). Differentiable in the planes and in the points."""
         place = ((points - self.low) / (self.high - self.low).clamp_min(1e-9)).clamp(0, 1)
-        tensors = (place, self.table)
-        if all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors) and self.channels % 16 == 0:
+        if native.takes(place, self.table) and self.channels % 16 == 0:
             return _Products.apply(place, self.table, self._edges)
         return self.plain(place)
 

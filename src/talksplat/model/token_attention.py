@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from talksplat import native
 from talksplat.model.conditioning import SPEECH_CODE
-from talksplat.model.decoder import is_native, two_layers
+from talksplat.model.decoder import two_layers
 
 WIDTH = 64
 """Width of tokens and of the points' features."""
@@ -75,12 +75,8 @@ class TokenAttention(nn.Module):
 
         Dropout acts where a ``generator`` is given, and draws from it.
         """
-        if (
-            generator is None
-            and not torch.is_grad_enabled()
-            and is_native(points, tokens)
-            and points.shape[1] % 16 == 0
-        ):
+        fits = points.shape[1] % 16 == 0 and self.heads * len(tokens) <= native.MOST_SCORES
+        if generator is None and not torch.is_grad_enabled() and native.takes(points, tokens) and fits:
             return self._in_one_pass(points, tokens)
         questions, bias, answers = self.folded(tokens)
         scores = (points @ questions + bias).unflatten(1, (self.heads, len(tokens)))
