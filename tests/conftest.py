@@ -25,3 +25,11 @@ def clips() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of real clips at {folder}")
     return folder
+
+
+@pytest.fixture
+def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fastest library whose networks compute in float32: a matrix unit's operands are rounded to bfloat16."""
+    from talksplat import native
+
+    monkeypatch.setenv(native.CHOICE, next(name for name in native.runnable() if name != "amx"))

@@ -1,7 +1,8 @@
 """The compiled part: finds the library for this processor and declares its functions. Named nowhere else.
 
 Each library is the same source built for one vector width: ``portable`` (4 lanes, any processor), ``v3`` (AVX2,
-8 lanes), ``v4`` (AVX-512, 16 lanes). ``TALKSPLAT_NATIVE`` picks one by name. From a checkout they are built by
+8 lanes), ``v4`` (AVX-512, 16 lanes), ``amx`` (the same with networks on Intel's matrix unit, whose operands are rounded
+to bfloat16). ``TALKSPLAT_NATIVE`` picks one by name. From a checkout they are built by
 ``cmake -S . -B build/native -G Ninja && cmake --build build/native && cmake --install build/native --prefix src``.
 """
 
@@ -17,9 +18,9 @@ from typing import Any
 
 from talksplat.errors import MissingNative
 
-LANES = {"portable": 4, "v3": 8, "v4": 16}
+LANES = {"portable": 4, "v3": 8, "v4": 16, "amx": 16}
 """Floats in one vector of each library."""
-LEVELS = {"portable": 0, "v3": 3, "v4": 4}
+LEVELS = {"portable": 0, "v3": 3, "v4": 4, "amx": 5}
 """What ``ts_cpu_level`` must at least say for a library to run."""
 CHOICE = "TALKSPLAT_NATIVE"
 """Environment variable that names one library."""
@@ -65,7 +66,7 @@ def load(name: str) -> ctypes.CDLL:
 
 
 def runnable() -> list[str]:
-    """Names of the libraries that are built and that this processor runs, the widest first.
+    """Names of the libraries that are built and that this processor runs, the fastest first.
 
     Raises:
         MissingNative: not even the portable library is there.
@@ -73,7 +74,7 @@ def runnable() -> list[str]:
     level = load("portable").ts_cpu_level()
     fitting = [name for name, needed in LEVELS.items() if needed <= level]
     built = [name for name in fitting if any((f / f"libtalksplat_{name}.so").is_file() for f in _folders())]
-    return sorted(built, key=LANES.__getitem__, reverse=True)
+    return sorted(built, key=LEVELS.__getitem__, reverse=True)
 
 
 def library() -> ctypes.CDLL:
@@ -313,25 +314,34 @@ def _planes_arguments(places: Any, table: Any, edges: Any) -> list[Any]:
 # --- The network over points (native/mlp.cpp) ---
 
 
-def mlp_forward(features: Any, products: Any, weights: tuple[Any, ...], result: Any) -> None:
-    """Fill ``result`` (N, out); ``weights``: first (H, F), shared vector (H), second (H, H), third (out, H), float32.
+def mlp_forward(features: Any, products: Any, weights: tuple[Any, ...], outs: tuple[int, ...], result: Any) -> None:
+    """Fill ``result`` (N, out) from features (N, F); ``weights``: first (G H, F), shared vector (G H), second (H, H) or
+    None for one hidden layer, third (out, H), all float32.
 
-    Where the second is None there is one hidden layer.
-    Either ``features`` (N, F) or ``products`` (N, H), the first layer's products with them, is None.
+    G networks go side by side, each with as many of the outputs as ``outs`` says; of several the features pass a ReLU
+    first. In place of ``features`` may come ``products`` (N, H), the first layer's products with them.
     """
-    hidden, width = weights[0].shape
-    shape = (ctypes.c_int64(len(result)), int(width), int(hidden), int(result.shape[1]))
-    library().ts_mlp_forward(*shape, *map(address, (features, products, *weights, result)))
+    library().ts_mlp_forward(*_mlp_shape(result, weights, outs), *map(address, (features, products, *weights, result)))
 
 
 def mlp_backward(
-    features: Any, weights: tuple[Any, ...], slopes: Any, by_features: Any, by_weights: tuple[Any, ...]
+    features: Any,
+    weights: tuple[Any, ...],
+    outs: tuple[int, ...],
+    slopes: Any,
+    by_features: Any,
+    by_weights: tuple[Any, ...],
 ) -> None:
     """Overwrite ``by_features`` (unless None) and ``by_weights`` with their gradients for ``slopes`` (N, out)."""
-    hidden, width = weights[0].shape
-    shape = (ctypes.c_int64(len(features)), int(width), int(hidden), int(slopes.shape[1]))
     arguments = (features, *weights, slopes, by_features, *by_weights)
-    library().ts_mlp_backward(*shape, *map(address, arguments))
+    library().ts_mlp_backward(*_mlp_shape(slopes, weights, outs), *map(address, arguments))
+
+
+def _mlp_shape(result: Any, weights: tuple[Any, ...], outs: tuple[int, ...]) -> tuple[Any, ...]:
+    groups = len(outs)
+    rows, width = map(int, weights[0].shape)
+    array = (ctypes.c_int * groups)(*outs)
+    return ctypes.c_int64(len(result)), width, rows // groups, groups, array, int(groups > 1)
 
 
 # --- Attention to tokens (native/attention.cpp) ---

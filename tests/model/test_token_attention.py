@@ -47,6 +47,7 @@ def test_folded_attention_equals_the_textbook_form_with_its_gradients() -> None:
     assert torch.allclose(found[0][1].sum(-1), torch.ones(50, 2).double())
 
 
+@pytest.mark.usefixtures("single_precision")
 @pytest.mark.parametrize(("count", "heard"), [(1, 4), (7, 1), (2_003, 4)])
 def test_a_pass_without_gradients_is_the_same(count: int, heard: int) -> None:
     """One native pass over the points against torch's ten; counts that leave part of a block, and one token."""
@@ -127,6 +128,7 @@ def test_numbers_of_parameters_are_the_published_ones() -> None:
     assert count(OffsetHeads(outs)) == 49_211
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_two_layers_are_the_same_network_natively_and_in_double_precision() -> None:
     torch.manual_seed(3)
     found = []
@@ -143,6 +145,7 @@ def test_two_layers_are_the_same_network_natively_and_in_double_precision() -> N
         assert torch.allclose(one.double(), other, rtol=1e-4, atol=2e-4 * float(other.detach().abs().max()))
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_offset_heads_answer_alone_as_together() -> None:
     torch.manual_seed(2)
     heads = OffsetHeads(widths(1))

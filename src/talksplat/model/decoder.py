@@ -31,7 +31,7 @@ class PointDecoder(nn.Module):
         shared = self.of_condition @ condition
         weights = (self.of_features, shared, self.second, self.last)
         if native.takes(features, *weights):
-            return _Decoder.apply(features, *weights)
+            return _Decoder.apply(features, None, *weights)
         return self._upper_layers(features @ self.of_features.T + shared)
 
     def gated(self, inputs: Float[Tensor, "N inputs"], condition: Float[Tensor, " Fc"]) -> Float[Tensor, "N out"]:
@@ -43,7 +43,7 @@ class PointDecoder(nn.Module):
         first = torch.cat([self.of_features, self.of_condition * condition], 1)
         weights = (first, first.new_zeros(len(first)), self.second, self.last)
         if native.takes(inputs, *weights):
-            return _Decoder.apply(inputs, *weights)
+            return _Decoder.apply(inputs, None, *weights)
         return self._upper_layers(inputs @ first.T)
 
     def first_layer(self, features: Float[Tensor, "N Fp"]) -> Float[Tensor, "N hidden"]:
@@ -59,7 +59,7 @@ class PointDecoder(nn.Module):
         if torch.is_grad_enabled() or not native.takes(products, *weights):
             return self._upper_layers(products + shared)
         result = products.new_empty(len(products), len(self.last))
-        native.mlp_forward(None, products.contiguous(), _contiguous(weights), result)
+        native.mlp_forward(None, products.contiguous(), _contiguous(weights), (result.shape[1],), result)
         return result
 
     def _upper_layers(self, first: Float[Tensor, "N hidden"]) -> Float[Tensor, "N out"]:
@@ -75,8 +75,26 @@ def two_layers(
 ) -> Float[Tensor, "N out"]:
     """last relu(first x + bias) + last_bias for every point. Differentiable in everything."""
     if native.takes(points, first, bias, last, last_bias):
-        return _Decoder.apply(points, first, bias, None, last) + last_bias
+        return _Decoder.apply(points, None, first, bias, None, last) + last_bias
     return torch.relu(points @ first.T + bias) @ last.T + last_bias
+
+
+def side_by_side(
+    points: Float[Tensor, "N inputs"],
+    first: Float[Tensor, "rows inputs"],
+    bias: Float[Tensor, " rows"],
+    lasts: tuple[Float[Tensor, "_ hidden"], ...],
+) -> Float[Tensor, "N outs"]:
+    """last_g relu(first_g relu(x) + bias_g) of several networks, one after the other in the columns.
+
+    ``first`` and ``bias`` hold the networks' rows one after the other. Differentiable in everything.
+    """
+    hidden = lasts[0].shape[1]
+    if len(lasts) > 1 and hidden % 16 == 0 and native.takes(points, first, bias, *lasts):
+        outs = tuple(len(last) for last in lasts)
+        return _Decoder.apply(points, outs, first, bias, None, torch.cat(lasts))
+    shown = torch.relu(torch.relu(points) @ first.T + bias).unflatten(1, (len(lasts), hidden))
+    return torch.cat([shown[:, place] @ last.T for place, last in enumerate(lasts)], 1)
 
 
 def _uniform(rows: int, columns: int, fan_in: int) -> Tensor:
@@ -89,13 +107,14 @@ def _contiguous(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class _Decoder(torch.autograd.Function):
-    """The native network; its backward pass computes the hidden values again instead of keeping them."""
+    """The native networks; their backward pass computes the hidden values again instead of keeping them."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, *weights: Any) -> Tensor:
+    def forward(ctx: Any, features: Tensor, outs: tuple[int, ...] | None, *weights: Any) -> Tensor:
         features, weights = features.contiguous(), _contiguous(weights)
         result = features.new_empty(len(features), len(weights[-1]))
-        native.mlp_forward(features, None, weights, result)
+        ctx.outs = outs or (result.shape[1],)
+        native.mlp_forward(features, None, weights, ctx.outs, result)
         ctx.save_for_backward(features, *weights)
         return result
 
@@ -104,5 +123,5 @@ class _Decoder(torch.autograd.Function):
         features, *weights = ctx.saved_tensors
         by_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
         by_weights = tuple(w if w is None else torch.empty_like(w) for w in weights)
-        native.mlp_backward(features, tuple(weights), slopes[0].contiguous(), by_features, by_weights)
-        return by_features, *by_weights
+        native.mlp_backward(features, tuple(weights), ctx.outs, slopes[0].contiguous(), by_features, by_weights)
+        return by_features, None, *by_weights

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from talksplat import native
 from talksplat.model.conditioning import SPEECH_CODE
-from talksplat.model.decoder import two_layers
+from talksplat.model.decoder import side_by_side, two_layers
 
 WIDTH = 64
 """Width of tokens and of the points' features."""
@@ -95,7 +95,8 @@ class TokenAttention(nn.Module):
         shares = points.new_empty(len(points), self.heads * len(tokens))
         folded = questions, bias, answers, self.answer.bias
         native.attend(points, folded, first, self.first_norm.eps, self.heads, heard, shares)
-        native.mlp_forward(heard, None, (self.spread.weight, self.spread.bias, None, self.gather.weight), found)
+        weights = self.spread.weight, self.spread.bias, None, self.gather.weight
+        native.mlp_forward(heard, None, weights, (found.shape[1],), found)
         native.add_norm(heard, self.gather.bias, last, self.last_norm.eps, found)
         return found, shares.unflatten(1, (self.heads, len(tokens)))
 
@@ -150,13 +151,18 @@ class OffsetHeads(nn.Module):
 
     def forward(self, points: Float[Tensor, "N width"], wanted: tuple[str, ...]) -> dict[str, Tensor]:
         """Offsets of the attributes ``wanted``, "N out" each."""
-        shown, found = torch.relu(points), {}
-        for place, name in enumerate(self.outs):
-            if name in wanted:
-                rows, last = slice(place * self.hidden, (place + 1) * self.hidden), self.last[name]
-                assert isinstance(last, nn.Linear)
-                found[name] = two_layers(shown, self.first.weight[rows], self.first.bias[rows], last.weight, last.bias)
-        return found
+        names = [name for name in self.outs if name in wanted]
+        if not names:
+            return {}
+        places = [place for place, name in enumerate(self.outs) if name in wanted]
+        first, bias = self.first.weight, self.first.bias
+        if len(names) < len(self.outs):
+            rows = torch.cat([torch.arange(place * self.hidden, (place + 1) * self.hidden) for place in places])
+            first, bias = first[rows], bias[rows]
+        lasts = [self.last.get_submodule(name) for name in names]
+        offsets = side_by_side(points, first, bias, tuple(last.weight for last in lasts))
+        offsets = offsets + torch.cat([last.bias for last in lasts])
+        return dict(zip(names, offsets.split([self.outs[name] for name in names], 1), strict=True))
 
 
 def _mlp(width: int, out: int) -> nn.Sequential:
