@@ -63,14 +63,6 @@ inline Floats lane_numbers() {
   return value;
 }
 
-inline float sum(Floats value) {
-  float lanes[LANES];
-  store(lanes, value);
-  for (int half = LANES / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  return lanes[0];
-}
-
 inline Floats square_root(Floats value) {
 #if TALKSPLAT_LANES == 16 && defined(__AVX512F__)
   return Floats(_mm512_sqrt_ps(__m512(value)));
@@ -180,6 +172,18 @@ inline Floats tanh(Floats x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
 #else
 #define TALKSPLAT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Ints{__VA_ARGS__})
 #endif
+
+// Sum of all lanes: halves onto each other, in registers (of a loop over lanes GCC makes a dozen loads and stores).
+inline float sum(Floats value) {
+#if TALKSPLAT_LANES == 16
+  value += TALKSPLAT_SHUFFLE(value, value, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  value += TALKSPLAT_SHUFFLE(value, value, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+#elif TALKSPLAT_LANES == 8
+  value += TALKSPLAT_SHUFFLE(value, value, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+  const float even = value[0] + value[2], odd = value[1] + value[3];
+  return even + odd;
+}
 
 // Two rows interleaved within each group of four lanes, by single floats (low, high) or by pairs.
 #if TALKSPLAT_LANES == 16

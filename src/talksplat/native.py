@@ -344,7 +344,7 @@ def _mlp_shape(result: Any, weights: tuple[Any, ...], outs: tuple[int, ...]) -> 
     return ctypes.c_int64(len(result)), width, rows // groups, groups, array, int(groups > 1)
 
 
-# --- Attention to tokens (native/attention.cpp) ---
+# --- Attention to tokens and layer norms (native/attention.cpp, native/layer_norm.cpp) ---
 
 MOST_SCORES = 32
 """Heads times tokens of :func:`attend`."""
@@ -357,14 +357,40 @@ def attend(
 
     ``folded``: questions (W, R), their bias (R), answers (R, W), their bias (W). ``norm``: gain and shift (W).
     """
-    rows = int(shares.shape[1])
-    shape = (ctypes.c_int64(len(points)), int(points.shape[1]), heads, rows // heads)
     weights = map(address, (*folded, *norm))
+    shape = _attention_shape(points, shares, heads)
     library().ts_attend(address(points), *shape, *weights, ctypes.c_float(epsilon), address(heard), address(shares))
 
 
-def add_norm(points: Any, bias: Any, norm: tuple[Any, Any], epsilon: float, values: Any) -> None:
-    """Make ``values`` (N, W) the layer norm of values + points + bias, all float32; W is a multiple of 16."""
-    shape = (ctypes.c_int64(len(points)), int(points.shape[1]))
-    weights = map(address, (bias, *norm))
-    library().ts_add_norm(address(points), *shape, *weights, ctypes.c_float(epsilon), address(values))
+def attend_backward(
+    points: Any, weights: tuple[Any, ...], epsilon: float, heads: int, shares: Any, slopes: Any, by: tuple[Any, ...]
+) -> None:
+    """Overwrite ``by`` with gradients for ``slopes`` (N, W) of what :func:`attend` heard.
+
+    ``weights``: questions, answers, their bias, gain. ``by``: points (or None), those of ``folded``, gain, shift.
+    """
+    shape = _attention_shape(points, shares, heads)
+    arguments = (*map(address, weights), ctypes.c_float(epsilon), *map(address, (shares, slopes, *by)))
+    library().ts_attend_backward(address(points), *shape, *arguments)
+
+
+def _attention_shape(points: Any, shares: Any, heads: int) -> tuple[Any, ...]:
+    return ctypes.c_int64(len(points)), int(points.shape[1]), heads, int(shares.shape[1]) // heads
+
+
+def add_norm(points: Any, values: Any, bias: Any, norm: tuple[Any, Any], epsilon: float, result: Any) -> None:
+    """Fill ``result`` (N, W) with the layer norm of values + points + bias, all float32; W is a multiple of 16."""
+    shape, weights = (ctypes.c_int64(len(points)), int(points.shape[1])), map(address, (bias, *norm))
+    library().ts_add_norm(address(points), address(values), *shape, *weights, ctypes.c_float(epsilon), address(result))
+
+
+def add_norm_backward(
+    points: Any, values: Any, weights: tuple[Any, Any], epsilon: float, slopes: Any, by: tuple[Any, ...]
+) -> None:
+    """Overwrite ``by`` with gradients for ``slopes`` (N, W) of :func:`add_norm`: of the sum, bias, gain and shift.
+
+    ``weights``: bias and gain. The gradient of the sum (N, W) is that of the points and that of the values.
+    """
+    shape, of_weights = (ctypes.c_int64(len(points)), int(points.shape[1])), map(address, weights)
+    arguments = (*shape, *of_weights, ctypes.c_float(epsilon), address(slopes), *map(address, by))
+    library().ts_add_norm_backward(address(points), address(values), *arguments)

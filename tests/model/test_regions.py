@@ -25,6 +25,7 @@ def textbook(net: RegionDecoder, features: torch.Tensor, speech: torch.Tensor, u
     return torch.relu(hidden @ inner.second.T) @ inner.last.T
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_collapsed_form_equals_the_textbook_in_value_and_gradient() -> None:
     net = decoder()
     generator = torch.Generator().manual_seed(1)

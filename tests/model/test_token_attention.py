@@ -1,12 +1,14 @@
 """The folded attention is the textbook's; the planes are bilinear samples multiplied; counts are the published ones."""
 
 import math
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from talksplat import native
 from talksplat.model.decoder import two_layers
 from talksplat.model.gaussian_talker import CanonicalDecoder, widths
 from talksplat.model.planes import PLANES, PlaneField
@@ -47,20 +49,62 @@ def test_folded_attention_equals_the_textbook_form_with_its_gradients() -> None:
     assert torch.allclose(found[0][1].sum(-1), torch.ones(50, 2).double())
 
 
-@pytest.mark.usefixtures("single_precision")
-@pytest.mark.parametrize(("count", "heard"), [(1, 4), (7, 1), (2_003, 4)])
-def test_a_pass_without_gradients_is_the_same(count: int, heard: int) -> None:
-    """One native pass over the points against torch's ten; counts that leave part of a block, and one token."""
+def layer_with_inputs(count: int, heard: int) -> tuple[TokenAttention, torch.Tensor, torch.Tensor]:
+    """A layer whose parameters all matter, points and tokens."""
     torch.manual_seed(count)
     layer = TokenAttention()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.3)
-    points, tokens = torch.randn(count, 64), torch.randn(heard, 64)
-    expected = layer(points, tokens)
+    return layer, torch.randn(count, 64), torch.randn(heard, 64)
+
+
+def answers_of(layer: TokenAttention, points: torch.Tensor, tokens: torch.Tensor) -> list[torch.Tensor]:
+    """What the layer makes of points and tokens, then gradients of both and of every parameter."""
+    inputs = points.clone().requires_grad_(), tokens.clone().requires_grad_()
+    out, shares = layer(*inputs)
+    slopes = torch.arange(out.numel()).reshape(out.shape).sin().to(out)
+    return [out.detach(), shares.detach(), *torch.autograd.grad(out, [*inputs, *layer.parameters()], slopes)]
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets torch's threads until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("library", native.runnable())
+@pytest.mark.parametrize(("count", "heard", "used"), [(1, 4, 1), (7, 1, 1), (203, 4, 1), (203, 4, 3)])
+def test_native_layer_is_torchs_in_double_precision(
+    library: str, count: int, heard: int, used: int, threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and every gradient; counts that leave part of a block, and one token."""
+    monkeypatch.setenv(native.CHOICE, library)
+    threads(used)
+    layer, points, tokens = layer_with_inputs(count, heard)
+    found = answers_of(layer, points, tokens)
     with torch.no_grad():
-        found = layer(points, tokens)
-    for one, other in zip(found, expected, strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+        assert torch.equal(layer(points, tokens)[0], found[0])
+    expected = answers_of(layer.double(), points.double(), tokens.double())
+    names = ["out", "shares", "points", "tokens", *(name for name, _ in layer.named_parameters())]
+    for name, one, other in zip(names, found, expected, strict=True):
+        size = 1 + other.abs().max().item()  # The keys' bias moves all scores of a head alike: its gradient is 0.
+        assert (one.double() - other).abs().max().item() < (0.1 if library == "amx" else 1e-5) * size, name
+
+
+@pytest.mark.parametrize("used", [1, 3])
+def test_native_gradients_repeat_bit_for_bit(used: int, threads: Callable[[int], None]) -> None:
+    threads(used)
+    inputs = layer_with_inputs(203, 4)
+    for one, other in zip(answers_of(*inputs), answers_of(*inputs), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_no_points_have_gradients_of_zero() -> None:
+    out, shares, by_points, *rest = answers_of(*layer_with_inputs(0, 4))
+    assert [len(part) for part in (out, shares, by_points)] == [0, 0, 0]
+    assert not any(part.any() for part in rest)
 
 
 def test_dropout_draws_from_its_generator_alone() -> None:

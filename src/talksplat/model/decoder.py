@@ -71,12 +71,14 @@ def two_layers(
     first: Float[Tensor, "hidden inputs"],
     bias: Float[Tensor, " hidden"],
     last: Float[Tensor, "out hidden"],
-    last_bias: Float[Tensor, " out"],
+    last_bias: Float[Tensor, " out"] | None = None,
 ) -> Float[Tensor, "N out"]:
     """last relu(first x + bias) + last_bias for every point. Differentiable in everything."""
-    if native.takes(points, first, bias, last, last_bias):
-        return _Decoder.apply(points, None, first, bias, None, last) + last_bias
-    return torch.relu(points @ first.T + bias) @ last.T + last_bias
+    if native.takes(points, first, bias, last):
+        found = _Decoder.apply(points, None, first, bias, None, last)
+    else:
+        found = torch.relu(points @ first.T + bias) @ last.T
+    return found if last_bias is None else found + last_bias
 
 
 def side_by_side(

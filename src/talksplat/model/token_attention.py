@@ -6,6 +6,7 @@ answers are folded into those, once an instant, and no matrix of 64 x 64 ever me
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -73,11 +74,12 @@ class TokenAttention(nn.Module):
     ) -> tuple[Float[Tensor, "N width"], Float[Tensor, "N heads T"]]:
         """The points' features after the layer, and how much each head of each point attends to each token.
 
-        Dropout acts where a ``generator`` is given, and draws from it.
+        Dropout acts where a ``generator`` is given, and draws from it. The shares are for looking at:
+        they carry gradients on torch's path alone.
         """
         fits = points.shape[1] % 16 == 0 and self.heads * len(tokens) <= native.MOST_SCORES
-        if generator is None and not torch.is_grad_enabled() and native.takes(points, tokens) and fits:
-            return self._in_one_pass(points, tokens)
+        if (generator is None or not self.dropout) and native.takes(points, tokens) and fits:
+            return self._native(points, tokens)
         questions, bias, answers = self.folded(tokens)
         scores = (points @ questions + bias).unflatten(1, (self.heads, len(tokens)))
         shares = scores.softmax(-1)
@@ -85,19 +87,16 @@ class TokenAttention(nn.Module):
         points = self.first_norm(points + self._dropped(heard, generator))
         return self.last_norm(points + self._dropped(self._network(points, generator), generator)), shares
 
-    def _in_one_pass(
+    def _native(
         self, points: Float[Tensor, "N width"], tokens: Float[Tensor, "T width"]
     ) -> tuple[Float[Tensor, "N width"], Float[Tensor, "N heads T"]]:
-        """The same without gradients: what torch does in ten passes over the points, natively in three."""
-        questions, bias, answers = (part.contiguous() for part in self.folded(tokens))
-        first, last = ((norm.weight, norm.bias) for norm in (self.first_norm, self.last_norm))
-        points, heard, found = points.contiguous(), torch.empty_like(points), torch.empty_like(points)
-        shares = points.new_empty(len(points), self.heads * len(tokens))
+        """The same without dropout: what torch does in ten passes over the points, natively in three each way."""
+        questions, bias, answers = self.folded(tokens)
+        first, last = self.first_norm, self.last_norm
         folded = questions, bias, answers, self.answer.bias
-        native.attend(points, folded, first, self.first_norm.eps, self.heads, heard, shares)
-        weights = self.spread.weight, self.spread.bias, None, self.gather.weight
-        native.mlp_forward(heard, None, weights, (found.shape[1],), found)
-        native.add_norm(heard, self.gather.bias, last, self.last_norm.eps, found)
+        heard, shares = _Attend.apply(self.heads, first.eps, points, *folded, first.weight, first.bias)
+        values = two_layers(heard, self.spread.weight, self.spread.bias, self.gather.weight)
+        found = _AddNorm.apply(last.eps, heard, values, self.gather.bias, last.weight, last.bias)
         return found, shares.unflatten(1, (self.heads, len(tokens)))
 
     def _network(self, points: Float[Tensor, "N width"], generator: torch.Generator | None) -> Tensor:
@@ -163,6 +162,52 @@ class OffsetHeads(nn.Module):
         offsets = side_by_side(points, first, bias, tuple(last.weight for last in lasts))
         offsets = offsets + torch.cat([last.bias for last in lasts])
         return dict(zip(names, offsets.split([self.outs[name] for name in names], 1), strict=True))
+
+
+class _Attend(torch.autograd.Function):
+    """norm(points + shares answers + bias) and the shares, natively; these carry no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, heads: int, epsilon: float, points: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        points = points.contiguous()
+        questions, bias, answers, answer_bias, gain, shift = (weight.contiguous() for weight in weights)
+        heard, shares = torch.empty_like(points), points.new_empty(len(points), len(answers))
+        folded = questions, bias, answers, answer_bias
+        native.attend(points, folded, (gain, shift), epsilon, heads, heard, shares)
+        ctx.heads, ctx.epsilon = heads, epsilon
+        ctx.save_for_backward(points, shares, questions, answers, answer_bias, gain)
+        ctx.mark_non_differentiable(shares)
+        return heard, shares
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        points, shares, *weights = ctx.saved_tensors
+        questions, answers, answer_bias, gain = weights
+        by_points = torch.empty_like(points) if ctx.needs_input_grad[2] else None
+        likes = questions, shares.new_empty(len(answers)), answers, answer_bias, gain, gain
+        by = (by_points, *(torch.empty_like(like) for like in likes))
+        native.attend_backward(points, tuple(weights), ctx.epsilon, ctx.heads, shares, slopes[0].contiguous(), by)
+        return None, None, *by
+
+
+class _AddNorm(torch.autograd.Function):
+    """norm(points + values + bias), natively."""
+
+    @staticmethod
+    def forward(ctx: Any, epsilon: float, points: Tensor, values: Tensor, *weights: Tensor) -> Tensor:
+        bias, gain, shift = weights
+        result = torch.empty_like(values)
+        native.add_norm(points, values, bias, (gain, shift), epsilon, result)
+        ctx.epsilon = epsilon
+        ctx.save_for_backward(points, values, bias, gain)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        points, values, bias, gain = ctx.saved_tensors
+        by = tuple(torch.empty_like(like) for like in (values, bias, gain, gain))
+        native.add_norm_backward(points, values, (bias, gain), ctx.epsilon, slopes[0].contiguous(), by)
+        return None, by[0], *by  # The sum's gradient is that of the points and that of the values.
 
 
 def _mlp(width: int, out: int) -> nn.Sequential:
