@@ -293,17 +293,21 @@ def _triplane_arguments(points: Any, tables: Any, levels: tuple[Any, ...]) -> li
 # --- Products of planes (native/planes.cpp) ---
 
 
-def planes_forward(places: Any, table: Any, edges: Any, features: Any) -> None:
+def planes_forward(places: Any, table: Any, edges: Any, order: Any, features: Any) -> None:
     """Fill ``features`` (N, R C) from places in [0, 1] (N, 3) and the table's rows (rows, C), all float32.
 
-    ``edges`` (R, int32): cells a side of each resolution. C is a multiple of 16.
+    ``edges`` (R, int32): cells a side of each resolution. C is a multiple of 16. ``order`` (N, int32) is filled too:
+    the order in which both passes take the points.
     """
-    library().ts_planes_forward(*_planes_arguments(places, table, edges), address(features))
+    library().ts_planes_forward(*_planes_arguments(places, table, edges), *map(address, (order, features)))
 
 
-def planes_backward(places: Any, table: Any, edges: Any, slopes: Any, by_table: Any, by_places: Any) -> None:
+def planes_backward(
+    places: Any, table: Any, edges: Any, order: Any, slopes: Any, by_table: Any, by_places: Any
+) -> None:
     """Overwrite ``by_table`` and ``by_places``, unless None, with their gradients for ``slopes`` (N, R C)."""
-    library().ts_planes_backward(*_planes_arguments(places, table, edges), *map(address, (slopes, by_table, by_places)))
+    arrays = (order, slopes, by_table, by_places)
+    library().ts_planes_backward(*_planes_arguments(places, table, edges), *map(address, arrays))
 
 
 def _planes_arguments(places: Any, table: Any, edges: Any) -> list[Any]:

@@ -78,15 +78,16 @@ class _Products(torch.autograd.Function):
     def forward(ctx: Any, places: Tensor, table: Tensor, edges: np.ndarray) -> Tensor:
         places, table = places.contiguous(), table.contiguous()
         features = places.new_empty(len(places), len(edges) * table.shape[1])
-        native.planes_forward(places, table, edges, features)
-        ctx.save_for_backward(places, table)
+        order = torch.empty(len(places), dtype=torch.int32)
+        native.planes_forward(places, table, edges, order, features)
+        ctx.save_for_backward(places, table, order)
         ctx.edges = edges
         return features
 
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:
-        places, table = ctx.saved_tensors
+        places, table, order = ctx.saved_tensors
         by_places = torch.empty_like(places) if ctx.needs_input_grad[0] else None
         by_table = torch.empty_like(table) if ctx.needs_input_grad[1] else None
-        native.planes_backward(places, table, ctx.edges, slopes[0].contiguous(), by_table, by_places)
+        native.planes_backward(places, table, ctx.edges, order, slopes[0].contiguous(), by_table, by_places)
         return by_places, by_table, None
