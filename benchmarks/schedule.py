@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from talksplat.heap import keep_freed_memory
 from talksplat.methods.avatar_file import load_avatar
 from talksplat.methods.method import Stage
 from talksplat.progress import Reporter
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--avatar", type=Path, help="whose Gaussians and networks to start from")
     parser.add_argument("--out", type=Path, help="file for the JSON")
     chosen = parser.parse_args()
+    keep_freed_memory()  # As the command line does.
     options = TrainOptions(method=chosen.method, preset=chosen.preset, settings=tuple(chosen.set))
     run = open_run(chosen.portrait, Path("none.avatar"), options, choose_rasterizer("cpu"), Reporter(quiet=True))
     if chosen.avatar:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from talksplat.frame import Condition
+from talksplat.heap import keep_freed_memory
 from talksplat.media.audio import Waveform
 from talksplat.media.encode import VideoWriter
 from talksplat.methods.avatar_file import load_avatar
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("avatar", type=Path)
     parser.add_argument("--frames", type=int, default=200)
     options = parser.parse_args()
+    keep_freed_memory()  # As the command line does.
     times = measure(options.avatar, options.frames)
     whole = np.sum(list(times.values()), 0)
     for part, values in [*times.items(), ("whole", whole)]:

@@ -246,9 +246,11 @@ Command = (
 
 
 def rasterizer_for(device: Device) -> tuple[Literal["cpu", "cuda"], Rasterizer]:
-    """The device that ``device`` means on this machine, and the rasterizer for it."""
+    """The device that ``device`` means on this machine, and the rasterizer for it; memory is kept for drawing."""
+    from talksplat.heap import keep_freed_memory
     from talksplat.rasterize.rasterizer import choose_device, choose_rasterizer
 
+    keep_freed_memory()
     return choose_device(device), choose_rasterizer(device)
 
 
