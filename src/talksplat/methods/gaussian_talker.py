@@ -129,6 +129,8 @@ class GaussianTalkerConfig(MethodConfig):
     """Edge of the patch, pixels."""
     lips: float = 0.4
     """Weight of L1 on the lips square: the code's; the paper says 0.8."""
+    lips_stages: Literal["both", "deformation"] = "both"
+    """Stages that have the lips loss: the code's; the paper has it in the deformation alone."""
     mask: float = 0.4
     """Weight of the mask loss; on accumulated alpha, where the code takes a squashed depth."""
 
@@ -295,8 +297,9 @@ def losses(
     terms = {
         "color": l1_and_ssim(picture, target, config.l1, config.ssim),
         "mask": config.mask * (0.1 if joint else 1.0) * (head.alpha[..., 0] - mask).abs().mean(),
-        "lips": config.lips * lips_loss(picture, target, frame),
     }
+    if stage.deformed or config.lips_stages == "both":
+        terms["lips"] = config.lips * lips_loss(picture, target, frame)
     if config.eyes and stage.deformed:
         terms["eyes"] = config.eyes * eyes_loss(picture, target, frame)
     if context.perceptual is not None and context.step % config.perceptual_every == 0:
