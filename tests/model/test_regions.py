@@ -1,5 +1,6 @@
 """Region attention equals its textbook form, and its parameters are the published ones."""
 
+import pytest
 import torch
 
 from talksplat.model.conditioning import SPEECH_CODE

@@ -89,8 +89,11 @@ def test_native_layer_is_torchs_in_double_precision(
     expected = answers_of(layer.double(), points.double(), tokens.double())
     names = ["out", "shares", "points", "tokens", *(name for name, _ in layer.named_parameters())]
     for name, one, other in zip(names, found, expected, strict=True):
-        size = 1 + other.abs().max().item()  # The keys' bias moves all scores of a head alike: its gradient is 0.
-        assert (one.double() - other).abs().max().item() < (0.1 if library == "amx" else 1e-5) * size, name
+        # The keys' bias moves all scores of a head alike: its gradient is 0.
+        if library == "amx":  # Rounded hidden values that are near 0 fall on the other side of their ReLU now and then.
+            assert (one.double() - other).norm() < 0.1 * (1 + other.norm()), name
+        else:
+            assert (one.double() - other).abs().max() < 1e-5 * (1 + other.abs().max()), name
 
 
 @pytest.mark.parametrize("used", [1, 3])

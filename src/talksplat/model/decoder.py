@@ -3,6 +3,7 @@
 Both GSTalker's decoders (head and torso, Sec. 3.3-3.4) have this form; without bias, as in TalkingGaussian.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -97,6 +98,27 @@ def side_by_side(
         return _Decoder.apply(points, outs, first, bias, None, torch.cat(lasts))
     shown = torch.relu(torch.relu(points) @ first.T + bias).unflatten(1, (len(lasts), hidden))
     return torch.cat([shown[:, place] @ last.T for place, last in enumerate(lasts)], 1)
+
+
+def answers(
+    points: Float[Tensor, "N inputs"],
+    first: Float[Tensor, "rows inputs"],
+    bias: Float[Tensor, " rows"],
+    lasts: Mapping[str, nn.Linear],
+) -> dict[str, Tensor]:
+    """What networks side by side answer, by name, "N out" each: :func:`side_by_side` with the biases of ``lasts``."""
+    if not lasts:
+        return {}
+    layers = list(lasts.values())
+    values = side_by_side(points, first, bias, tuple(layer.weight for layer in layers))
+    values = values + torch.cat([layer.bias for layer in layers])
+    return dict(zip(lasts, values.split([layer.out_features for layer in layers], 1), strict=True))
+
+
+def linear(module: nn.Module) -> nn.Linear:
+    """``module``, which is known to be a linear layer."""
+    assert isinstance(module, nn.Linear)
+    return module
 
 
 def _uniform(rows: int, columns: int, fan_in: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from talksplat import native
 from talksplat.model.conditioning import SPEECH_CODE
-from talksplat.model.decoder import side_by_side, two_layers
+from talksplat.model.decoder import answers, linear, two_layers
 
 WIDTH = 64
 """Width of tokens and of the points' features."""
@@ -144,24 +144,19 @@ class OffsetHeads(nn.Module):
         self.first = nn.Linear(width, hidden * len(outs))
         self.last = nn.ModuleDict({name: nn.Linear(hidden, out) for name, out in outs.items()})
         for layer in self.last.values():
-            assert isinstance(layer, nn.Linear)
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(linear(layer).weight)
+            nn.init.zeros_(linear(layer).bias)
 
     def forward(self, points: Float[Tensor, "N width"], wanted: tuple[str, ...]) -> dict[str, Tensor]:
         """Offsets of the attributes ``wanted``, "N out" each."""
-        names = [name for name in self.outs if name in wanted]
-        if not names:
-            return {}
         places = [place for place, name in enumerate(self.outs) if name in wanted]
         first, bias = self.first.weight, self.first.bias
-        if len(names) < len(self.outs):
-            rows = torch.cat([torch.arange(place * self.hidden, (place + 1) * self.hidden) for place in places])
-            first, bias = first[rows], bias[rows]
-        lasts = [self.last.get_submodule(name) for name in names]
-        offsets = side_by_side(points, first, bias, tuple(last.weight for last in lasts))
-        offsets = offsets + torch.cat([last.bias for last in lasts])
-        return dict(zip(names, offsets.split([self.outs[name] for name in names], 1), strict=True))
+        if len(places) < len(self.outs):
+            first, bias = (
+                torch.cat([part[place * self.hidden : (place + 1) * self.hidden] for place in places] or [part[:0]])
+                for part in (first, bias)
+            )
+        return answers(points, first, bias, {name: linear(self.last[name]) for name in self.outs if name in wanted})
 
 
 class _Attend(torch.autograd.Function):
