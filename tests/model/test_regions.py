@@ -45,6 +45,7 @@ def test_collapsed_form_equals_the_textbook_in_value_and_gradient() -> None:
         torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_gates_of_one_are_the_plain_decoder() -> None:
     plain = PointDecoder(8, 4, 16, 3)
     with torch.no_grad():
