@@ -1,19 +1,21 @@
 """How long each kernel takes beside the same computation in plain torch, in one run on one machine.
 
-    python benchmarks/kernels.py [--points 30000] [--size 512] [--threads 2] [--rounds 21]
+    python benchmarks/kernels.py [--points 30000] [--size 512] [--threads 2] [--rounds 21] [--only WORD]
 
-Prints a table of medians and fastest rounds in milliseconds and, as the last line, everything as JSON. On a machine
+``TALKSPLAT_NATIVE=v4`` and the like choose the library (`talksplat doctor` lists them). Prints a table of medians and fastest rounds in milliseconds and, as the last line, everything as JSON. On a machine
 that is busy otherwise the fastest rounds say more: a thread that waits for its sibling loses whole scheduler slices.
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from talksplat import native
 from talksplat.gaussians import morton_order
@@ -21,7 +23,10 @@ from talksplat.metrics import perceptual
 from talksplat.metrics.image import l1_and_ssim, plain_l1_and_ssim
 from talksplat.model.decoder import PointDecoder
 from talksplat.model.fields import TriPlaneEncoder
+from talksplat.model.gaussian_talker import CHANNELS, RESOLUTIONS, widths
 from talksplat.model.patches import tiled_distance
+from talksplat.model.planes import PlaneField
+from talksplat.model.token_attention import OffsetHeads, TokenAttention
 
 Case = tuple[str, Callable[[], object], Callable[[], object] | None]
 """Name, the kernel, its twin in torch (None where there is none)."""
@@ -122,6 +127,47 @@ def decoder_cases(count: int) -> list[Case]:
     ]
 
 
+def talker_cases(count: int) -> list[Case]:
+    """GaussianTalker's passes over the points, as in its presets: planes, an attention layer, the offsets' networks."""
+    points = head_points(count).requires_grad_()
+    field = PlaneField(-torch.ones(3), torch.ones(3), RESOLUTIONS, CHANNELS)
+    layer, heads, outs = TokenAttention(dropout=0.0), OffsetHeads(widths(1)), widths(1)
+    features, tokens = torch.randn(count, field.width, requires_grad=True), torch.randn(4, field.width)
+
+    def each_by_itself() -> torch.Tensor:
+        shown = torch.relu(features)
+        hidden = torch.relu(shown @ heads.first.weight.T + heads.first.bias).unflatten(1, (len(outs), -1))
+        return torch.cat([heads.last[name](hidden[:, place]) for place, name in enumerate(outs)], 1)
+
+    def together() -> torch.Tensor:
+        return torch.cat(list(heads(features, tuple(outs)).values()), 1)
+
+    forms: dict[str, tuple[nn.Module, Callable[[], torch.Tensor], Callable[[], torch.Tensor]]] = {
+        "products of planes": (field, lambda: field(points), lambda: field.plain((points + 1) / 2)),
+        "attention layer": (layer, lambda: layer(features, tokens)[0], lambda: layer.plain(features, tokens)[0]),
+        "offsets' networks": (heads, together, each_by_itself),
+    }
+    cases: list[Case] = []
+    for name, (module, kernel, twin) in forms.items():
+        slopes = torch.randn_like(kernel().detach())
+
+        def step(form: Callable[[], torch.Tensor], module: nn.Module = module, slopes: torch.Tensor = slopes) -> None:
+            module.zero_grad()
+            points.grad = features.grad = None
+            form().backward(slopes)
+
+        no_grad = torch.no_grad()
+        cases.append((f"GaussianTalker's {name} forward", no_grad(kernel), no_grad(twin)))
+        cases.append(
+            (
+                f"GaussianTalker's {name} forward and all gradients",
+                lambda step=step, kernel=kernel: step(kernel),
+                lambda step=step, twin=twin: step(twin),
+            )
+        )
+    return cases
+
+
 def perceptual_cases(edge: int = 128) -> list[Case]:
     """The perceptual distance of a patch; torch runs it either way."""
     if not perceptual.available():
@@ -165,11 +211,14 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=30_000, help="points of fields and decoder")
     parser.add_argument("--size", type=int, default=512, help="edge of the pictures, pixels")
     parser.add_argument("--threads", type=int, default=2, help="threads of both torch and the kernels")
+    parser.add_argument("--only", default="", help="cases whose name holds this word")
     parser.add_argument("--rounds", type=int, default=21, help="repetitions that the median is taken of")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    cases = loss_cases(options.size) + field_cases(options.points) + decoder_cases(options.points) + perceptual_cases()
+    count = options.points
+    cases = loss_cases(options.size) + field_cases(count) + decoder_cases(count) + talker_cases(count)
+    cases = [case for case in cases + perceptual_cases() if options.only in case[0]]
     figures: dict[str, dict[str, tuple[float, float] | None]] = {}
     print(f"{'median and fastest, ms':>72} {'kernel':>15} {'torch':>15}")
     for name, kernel, twin in cases:
@@ -178,7 +227,11 @@ def main() -> None:
         figures[name] = {"kernel_ms": mine, "torch_ms": theirs}
         columns = [f"{times[0]:7.2f} {times[1]:7.2f}" if times else "-" for times in (mine, theirs)]
         print(f"{name:>72} {columns[0]:>15} {columns[1]:>15}", flush=True)
-    machine = {"processor": platform.processor(), "library": native.runnable()[0], "torch": torch.__version__}
+    machine = {
+        "processor": platform.processor(),
+        "library": os.environ.get(native.CHOICE) or native.runnable()[0],
+        "torch": torch.__version__,
+    }
     print(json.dumps({"benchmark": "kernels", **vars(options), **machine, "figures": figures}))
 
 

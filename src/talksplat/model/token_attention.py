@@ -80,6 +80,15 @@ class TokenAttention(nn.Module):
         fits = points.shape[1] % 16 == 0 and self.heads * len(tokens) <= native.MOST_SCORES
         if (generator is None or not self.dropout) and native.takes(points, tokens) and fits:
             return self._native(points, tokens)
+        return self.plain(points, tokens, generator)
+
+    def plain(
+        self,
+        points: Float[Tensor, "N width"],
+        tokens: Float[Tensor, "T width"],
+        generator: torch.Generator | None = None,
+    ) -> tuple[Float[Tensor, "N width"], Float[Tensor, "N heads T"]]:
+        """The same in torch, on any device: the native passes' specification."""
         questions, bias, answers = self.folded(tokens)
         scores = (points @ questions + bias).unflatten(1, (self.heads, len(tokens)))
         shares = scores.softmax(-1)
