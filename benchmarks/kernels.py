@@ -3,8 +3,8 @@
     python benchmarks/kernels.py [--points 30000] [--size 512] [--threads 2] [--rounds 21] [--only WORD]
 
 ``TALKSPLAT_NATIVE=v4`` and the like choose the library (`talksplat doctor` lists them). Prints a table of medians and
-fastest rounds in milliseconds and, as the last line, everything as JSON. On a machine that is busy otherwise the fastest
-rounds say more: a thread that waits for its sibling loses whole scheduler slices.
+fastest rounds in milliseconds and, as the last line, everything as JSON. On a machine that is busy otherwise the
+fastest rounds say more: a thread that waits for its sibling loses whole scheduler slices.
 """
 
 import argparse
