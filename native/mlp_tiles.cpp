@@ -60,7 +60,8 @@ class Worker {
     const int out = whole_tiles(*std::max_element(shape.outs, shape.outs + shape.groups));
     const int widest = std::max({hidden_, features_, out});
     static thread_local std::vector<Half> scratch;  // Grows only: no allocation per call.
-    scratch.resize(size_t(BLOCK) * (2 * features_ + 5 * hidden_ + 3 * out + 4 * widest) + 32);
+    const size_t needed = size_t(BLOCK) * (2 * features_ + 5 * hidden_ + 3 * out + 4 * widest) + 32;
+    if (scratch.size() < needed) scratch.resize(needed);
     Half* next = aligned(scratch.data());
     auto take = [&](int columns) {
       Half* mine = next;

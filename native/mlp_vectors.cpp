@@ -98,7 +98,8 @@ class Worker {
         out_(padded(*std::max_element(shape.outs, shape.outs + shape.groups))),
         all_outs_(shape.out()) {
     static thread_local std::vector<float> scratch;  // Grows only: no allocation per call.
-    scratch.resize(size_t(BLOCK) * (4 * hidden_ + 2 * std::max(features_, hidden_) + out_) + LANES);
+    const size_t needed = size_t(BLOCK) * (4 * hidden_ + 2 * std::max(features_, hidden_) + out_) + LANES;
+    if (scratch.size() < needed) scratch.resize(needed);
     float* next = scratch.data();
     auto take = [&](int columns) {
       float* mine = next;
@@ -156,10 +157,11 @@ class Worker {
   }
 
  private:
-  // A block's rows as they lie, or a padded copy for the last block: whole vectors are loaded from every row, and what
-  // they hold behind its end must be memory (of the next row; it reaches no result). Rectified ones are always copied.
+  // A block's rows as they lie, or a padded copy: whole vectors are loaded from every row, and what they hold behind its
+  // end must be memory (of the next rows; it reaches no result). Rectified ones are always copied.
   Rows rows_of(const float* from, int columns, int64_t start, int count) {
-    if (!shape_.rectified && start + BLOCK < shape_.points) return {from + start * columns, columns, 1};
+    const int64_t behind = (shape_.points - start - BLOCK) * columns;
+    if (!shape_.rectified && behind >= padded(columns) - columns) return {from + start * columns, columns, 1};
     copy_padded(from + start * columns, columns, columns, count, input_, padded(columns));
     if (shape_.rectified)
       for (int64_t at = 0; at < int64_t(BLOCK) * padded(columns); at += LANES)

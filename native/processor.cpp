@@ -1,25 +1,31 @@
 // What this processor can run, and how fast its multiply-add units are.
 #include <chrono>
 
-#include "exported.h"
-#include "simd.h"
-
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
+
+#include "exported.h"
+#include "simd.h"
+
+namespace {
 
 // Whether the processor has AMX for bfloat16 and the system lets this process use its registers: it must be asked.
-static bool has_tiles() {
+bool has_tiles() {
+#if defined(__x86_64__) && defined(__linux__)
   constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;  // AMX-BF16, -TILE
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return false;                     // AVX512_BF16
   return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-}
 #else
-static bool has_tiles() { return false; }
+  return false;
 #endif
+}
+
+}  // namespace
 
 // The widest library that runs here: 0 portable, 3 x86-64-v3, 4 x86-64-v4, 5 that with AMX.
 TALKSPLAT_EXPORT int ts_cpu_level() {

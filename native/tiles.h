@@ -1,7 +1,7 @@
 // Products on a processor's matrix unit (Intel's AMX): operands rounded to bfloat16, sums in float32.
 //
-// A tile is 16 rows of 64 bytes, and all operands are kept tile by tile, since strided rows cost the unit half its speed.
-// Of three forms, `rows` has 16 points with 32 channels each; `pairs` has 16 pairs of rows of what is summed over, with
+// A tile is 16 rows of 64 bytes, and all operands are kept tile by tile, since strided rows cost the unit half its
+// speed. Of three forms, `rows` has 16 points with 32 channels each; `pairs` has 16 pairs of rows of what is summed over, with
 // 16 columns each, as the unit wants its right operand; `turned` has 16 channels with 32 points each, the left operand
 // of sums over points.
 #pragma once
@@ -38,6 +38,7 @@ class MatrixUnit {
     for (int tile = 0; tile < 8; ++tile) settings.bytes[tile] = 64, settings.rows[tile] = 16;
     memory_is_read(&settings);
     _tile_loadconfig(&settings);
+    memory_is_read(&settings);  // Nor that all of the settings are.
   }
   ~MatrixUnit() { _tile_release(); }
   MatrixUnit(const MatrixUnit&) = delete;
@@ -173,6 +174,8 @@ struct Packed {
   Half* halves = nullptr;
   int columns = 0;  // In tiles.
   Packed() = default;
+  Packed(Packed&&) = default;  // A copy would point into the original.
+  Packed& operator=(Packed&&) = default;
   Packed(const float* at, int inner, int inner_step, int wide, int column_step) : columns(whole_tiles(wide) / 16) {
     storage.assign(size_t(whole_tiles(inner)) * whole_tiles(wide) + 32, 0);
     halves = aligned(storage.data());

@@ -1,6 +1,6 @@
 """The compiled part: finds the library for this processor and declares its functions. Named nowhere else.
 
-Each library is the same source built for one vector width: ``portable`` (4 lanes, any processor), ``v3`` (AVX2,
+Each library is the same source built for one kind of processor: ``portable`` (4 lanes, any processor), ``v3`` (AVX2,
 8 lanes), ``v4`` (AVX-512, 16 lanes), ``amx`` (the same with networks on Intel's matrix unit, whose operands are rounded
 to bfloat16). ``TALKSPLAT_NATIVE`` picks one by name. From a checkout they are built by
 ``cmake -S . -B build/native -G Ninja && cmake --build build/native && cmake --install build/native --prefix src``.
@@ -44,7 +44,7 @@ def _folders() -> list[Path]:
 
 @cache
 def load(name: str) -> ctypes.CDLL:
-    """The library of one vector width, whether or not this processor runs it.
+    """One library, whether or not this processor runs it.
 
     Raises:
         MissingNative: it was not built, or the system refuses to load it.
@@ -318,34 +318,32 @@ def _planes_arguments(places: Any, table: Any, edges: Any) -> list[Any]:
 # --- The network over points (native/mlp.cpp) ---
 
 
-def mlp_forward(features: Any, products: Any, weights: tuple[Any, ...], outs: tuple[int, ...], result: Any) -> None:
+def mlp_forward(
+    features: Any, products: Any, weights: tuple[Any, ...], outs: tuple[int, ...], rectified: bool, result: Any
+) -> None:
     """Fill ``result`` (N, out) from features (N, F); ``weights``: first (G H, F), shared vector (G H), second (H, H) or
     None for one hidden layer, third (out, H), all float32.
 
-    G networks go side by side, each with as many of the outputs as ``outs`` says; of several the features pass a ReLU
-    first. In place of ``features`` may come ``products`` (N, H), the first layer's products with them.
+    G networks go side by side, each with as many of the outputs as ``outs`` says. Where ``rectified``, features pass a
+    ReLU first. In their place may come ``products`` (N, H), the first layer's products with them.
     """
-    library().ts_mlp_forward(*_mlp_shape(result, weights, outs), *map(address, (features, products, *weights, result)))
+    arguments = map(address, (features, products, *weights, result))
+    library().ts_mlp_forward(*_mlp_shape(result, weights, outs, rectified), *arguments)
 
 
 def mlp_backward(
-    features: Any,
-    weights: tuple[Any, ...],
-    outs: tuple[int, ...],
-    slopes: Any,
-    by_features: Any,
-    by_weights: tuple[Any, ...],
+    features: Any, weights: tuple[Any, ...], outs: tuple[int, ...], rectified: bool, slopes: Any, by: tuple[Any, ...]
 ) -> None:
-    """Overwrite ``by_features`` (unless None) and ``by_weights`` with their gradients for ``slopes`` (N, out)."""
-    arguments = (features, *weights, slopes, by_features, *by_weights)
-    library().ts_mlp_backward(*_mlp_shape(slopes, weights, outs), *map(address, arguments))
+    """Overwrite ``by``, of the features (or None) and the weights, with their gradients for ``slopes`` (N, out)."""
+    arguments = (features, *weights, slopes, *by)
+    library().ts_mlp_backward(*_mlp_shape(slopes, weights, outs, rectified), *map(address, arguments))
 
 
-def _mlp_shape(result: Any, weights: tuple[Any, ...], outs: tuple[int, ...]) -> tuple[Any, ...]:
+def _mlp_shape(result: Any, weights: tuple[Any, ...], outs: tuple[int, ...], rectified: bool) -> tuple[Any, ...]:
     groups = len(outs)
     rows, width = map(int, weights[0].shape)
     array = (ctypes.c_int * groups)(*outs)
-    return ctypes.c_int64(len(result)), width, rows // groups, groups, array, int(groups > 1)
+    return ctypes.c_int64(len(result)), width, rows // groups, groups, array, int(rectified)
 
 
 # --- Attention to tokens and layer norms (native/attention.cpp, native/layer_norm.cpp) ---

@@ -77,6 +77,49 @@ def test_networks_side_by_side_agree_with_double_torch(library, count, monkeypat
     assert_near(*found, library)
 
 
+def _whole(*shape: int, share: float) -> Tensor:
+    """Some ones and minus ones among zeros: products of whole numbers below 256 are exact in bfloat16 as well."""
+    return torch.randint(-1, 2, shape).float() * (torch.rand(shape) < share)
+
+
+@pytest.mark.parametrize("library", native.runnable())
+@pytest.mark.parametrize("count", [1, 48, 49, 128, 129, 300])
+@pytest.mark.parametrize(("features", "hidden", "outs", "deep"), [(5, 7, (17,), True), (64, 128, (3, 1, 48), False)])
+def test_products_of_whole_numbers_are_exact(library, count, features, hidden, outs, deep, monkeypatch):
+    """To the last point and the last number of every shape: rounding hides nothing here."""
+    monkeypatch.setenv(native.CHOICE, library)
+    torch.manual_seed(count)
+    first = _whole(hidden * len(outs), features, share=min(1.0, 6 / features))
+    second = _whole(hidden, hidden, share=0.5) if deep else None
+    weights = first, _whole(len(first), share=0.5), second, _whole(sum(outs), hidden, share=6 / hidden)
+    points, slopes = 2 * _whole(count, features, share=0.5), _whole(count, sum(outs), share=6 / sum(outs))
+    leaves = [value if value is None else value.double().requires_grad_() for value in (points, *weights)]
+    exact, found = _networks_by_hand(leaves, outs, deep), torch.empty(count, sum(outs))
+    exact.backward(slopes.double())
+    native.mlp_forward(points, None, weights, outs, not deep, found)
+    assert torch.equal(found.double(), exact.detach())
+    by = tuple(value if value is None else torch.full_like(value, torch.nan) for value in (points, *weights))
+    native.mlp_backward(points, weights, outs, not deep, slopes, by)
+    for mine, leaf in zip(by, leaves, strict=True):
+        if mine is not None and leaf is not None:
+            assert leaf.grad is not None
+            assert torch.equal(mine.double(), leaf.grad)
+
+
+def _networks_by_hand(leaves: list[Tensor | None], outs: tuple[int, ...], deep: bool) -> Tensor:
+    """The networks' results in torch; of shallow ones the points pass a ReLU first."""
+    points, first, shared, second, third = leaves
+    assert points is not None
+    assert first is not None
+    assert shared is not None
+    assert third is not None
+    hidden = torch.relu((points if deep else torch.relu(points)) @ first.T + shared).unflatten(1, (len(outs), -1))
+    if second is not None:
+        hidden = torch.relu(hidden @ second.T)
+    rows = third.split(outs)
+    return torch.cat([hidden[:, place] @ rows[place].T for place in range(len(outs))], 1)
+
+
 def test_networks_side_by_side_are_each_by_itself():
     (points, first, bias), lasts, _ = _networks(torch.float64, 7)
     found = side_by_side(points, first, bias, lasts).split(OUTS, 1)

@@ -60,7 +60,7 @@ class PointDecoder(nn.Module):
         if torch.is_grad_enabled() or not native.takes(products, *weights):
             return self._upper_layers(products + shared)
         result = products.new_empty(len(products), len(self.last))
-        native.mlp_forward(None, products.contiguous(), _contiguous(weights), (result.shape[1],), result)
+        native.mlp_forward(None, products.contiguous(), _contiguous(weights), (result.shape[1],), False, result)
         return result
 
     def _upper_layers(self, first: Float[Tensor, "N hidden"]) -> Float[Tensor, "N out"]:
@@ -93,14 +93,14 @@ def side_by_side(
     ``first`` and ``bias`` hold the networks' rows one after the other. Differentiable in everything.
     """
     hidden = lasts[0].shape[1]
-    if len(lasts) > 1 and hidden % 16 == 0 and native.takes(points, first, bias, *lasts):
+    if native.takes(points, first, bias, *lasts):
         outs = tuple(len(last) for last in lasts)
         return _Decoder.apply(points, outs, first, bias, None, torch.cat(lasts))
     shown = torch.relu(torch.relu(points) @ first.T + bias).unflatten(1, (len(lasts), hidden))
     return torch.cat([shown[:, place] @ last.T for place, last in enumerate(lasts)], 1)
 
 
-def answers(
+def named_outputs(
     points: Float[Tensor, "N inputs"],
     first: Float[Tensor, "rows inputs"],
     bias: Float[Tensor, " rows"],
@@ -135,10 +135,11 @@ class _Decoder(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, outs: tuple[int, ...] | None, *weights: Any) -> Tensor:
+        """Of networks side by side, with ``outs`` outputs each, or (None) of one whose features pass no ReLU first."""
         features, weights = features.contiguous(), _contiguous(weights)
         result = features.new_empty(len(features), len(weights[-1]))
-        ctx.outs = outs or (result.shape[1],)
-        native.mlp_forward(features, None, weights, ctx.outs, result)
+        ctx.outs, ctx.rectified = outs or (result.shape[1],), outs is not None
+        native.mlp_forward(features, None, weights, ctx.outs, ctx.rectified, result)
         ctx.save_for_backward(features, *weights)
         return result
 
@@ -147,5 +148,6 @@ class _Decoder(torch.autograd.Function):
         features, *weights = ctx.saved_tensors
         by_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
         by_weights = tuple(w if w is None else torch.empty_like(w) for w in weights)
-        native.mlp_backward(features, tuple(weights), ctx.outs, slopes[0].contiguous(), by_features, by_weights)
+        shape = ctx.outs, ctx.rectified
+        native.mlp_backward(features, tuple(weights), *shape, slopes[0].contiguous(), (by_features, *by_weights))
         return by_features, None, *by_weights

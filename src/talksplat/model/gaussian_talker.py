@@ -13,7 +13,7 @@ from talksplat.gaussians import SH_CONSTANT, RawGaussians
 from talksplat.model.avatar import Avatar, Layer
 from talksplat.model.cloud import GaussianCloud
 from talksplat.model.conditioning import SpeechChannels, SpeechNet
-from talksplat.model.decoder import answers, linear, two_layers
+from talksplat.model.decoder import linear, named_outputs, two_layers
 from talksplat.model.planes import PlaneField
 from talksplat.model.token_attention import TOKENS, OffsetHeads, TokenAttention, TokenNets, eye_code
 from talksplat.model.torso import TorsoLayer
@@ -56,12 +56,14 @@ class CanonicalDecoder(nn.Module):
 
     def forward(self, features: Float[Tensor, "N features"], wanted: tuple[str, ...]) -> dict[str, Tensor]:
         """Raw attributes by name, "N out" each; log-scales are of metres."""
+        names = [name for name in self.heads if name in wanted]
+        if not names:
+            return {}
         into, out = linear(self.trunk[0]), linear(self.trunk[2])
         shared = two_layers(features, into.weight, into.bias, out.weight, out.bias)
-        names = [name for name in self.heads if name in wanted]
         firsts, lasts = ([linear(self.heads.get_submodule(f"{name}.{layer}")) for name in names] for layer in (1, 3))
         rows, bias = torch.cat([layer.weight for layer in firsts]), torch.cat([layer.bias for layer in firsts])
-        found = answers(shared, rows, bias, dict(zip(names, lasts, strict=True)))
+        found = named_outputs(shared, rows, bias, dict(zip(names, lasts, strict=True)))
         if "log_scales" in found:
             found["log_scales"] = found["log_scales"] + math.log(DECODED_SIZE)
         return found

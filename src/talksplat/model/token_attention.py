@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from talksplat import native
 from talksplat.model.conditioning import SPEECH_CODE
-from talksplat.model.decoder import answers, linear, two_layers
+from talksplat.model.decoder import linear, named_outputs, two_layers
 
 WIDTH = 64
 """Width of tokens and of the points' features."""
@@ -165,7 +165,9 @@ class OffsetHeads(nn.Module):
                 torch.cat([part[place * self.hidden : (place + 1) * self.hidden] for place in places] or [part[:0]])
                 for part in (first, bias)
             )
-        return answers(points, first, bias, {name: linear(self.last[name]) for name in self.outs if name in wanted})
+        return named_outputs(
+            points, first, bias, {name: linear(self.last[name]) for name in self.outs if name in wanted}
+        )
 
 
 class _Attend(torch.autograd.Function):
