@@ -65,8 +65,8 @@ class GaussianTalkerConfig(MethodConfig):
     """Degree of the spherical harmonics."""
     harmonics_every: int = 1_000
     """Steps between two degrees, from 0."""
-    decoded: Attributes = "appearance"
-    """Attributes that the canonical decoder tells: the code's two configurations, or (``all``) the paper's."""
+    decoded: Attributes = "all"
+    """Attributes that the canonical decoder tells: the paper's, or (``appearance``) the code's two configurations'."""
     offsets: Attributes = "all"
     """Attributes that change over time."""
     tokens: Literal["all", "speech"] = "all"
