@@ -73,6 +73,7 @@ def main() -> int:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--set", action="append", default=[], help="a setting of all rows, name=value")
     parser.add_argument("--out", type=Path, required=True, help="folder for portraits, avatars, videos and reports")
+    parser.add_argument("--portraits", type=Path, help="folder of clips that are prepared already, CLIP/portrait")
     parser.add_argument("--speech", type=Path, default=clips.SPEECH, help="sound to speak")
     parser.add_argument("--results", type=Path, default=clips.RESULTS, help="folder of kept cells")
     chosen = parser.parse_args()
@@ -88,6 +89,7 @@ def main() -> int:
             consent="published clip, used for measuring",
             speech=chosen.speech,
             folder=chosen.out,
+            portraits=chosen.portraits,
         )
         rows[name] = figures(clips.fill(job, chosen.results))
     print("| | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 1))

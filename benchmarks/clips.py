@@ -1,12 +1,14 @@
 """The whole main job on real clips: prepare, train, speak, evaluate; one table and one JSON line a clip.
 
-    python benchmarks/clips.py CLIP... --method gstalker --preset quick --out DIR [--speech WAV]
+    python benchmarks/clips.py CLIP... --method gstalker --preset quick --out DIR [--speech WAV] [--portraits DIR]
     python benchmarks/clips.py --pool
 
 Each stage is the command line in a process of its own, so times and peak memory are those that a user sees. A finished
 cell (clip, method, preset, speech features, settings, code version) is a small JSON file in benchmarks/results/clips
 that is kept; a second run of the same code reads it instead of computing it again, and an interrupted one goes on where
 it was. ``--pool`` computes nothing: it judges the kept cells, the newest of each clip where the current code has none.
+
+Clips that lie prepared in ``--portraits`` DIR, as CLIP/portrait, are not prepared again, and cells say nothing of it.
 
 Where speech features are told by a prior, it is fitted on ``--people`` (a pool of `talksplat prior`) without the person
 of the clip.
@@ -72,6 +74,8 @@ class Job:
     features: str = DEFAULT_FEATURES
     """Speech features that drive the avatar."""
     people: Path = PEOPLE
+    portraits: Path | None = None
+    """Folder of portraits that are there already, by clip."""
 
     @property
     def name(self) -> str:
@@ -89,7 +93,8 @@ class Job:
 
     @property
     def portrait(self) -> Path:
-        return self.folder / f"{self.clip.stem}-{self.version}" / "portrait"
+        prepared = self.portraits and self.portraits / self.clip.stem
+        return (prepared or self.folder / f"{self.clip.stem}-{self.version}") / "portrait"
 
     @property
     def work(self) -> Path:
@@ -106,7 +111,7 @@ class Job:
         for setting in self.settings:
             train += ["--set", setting]
         return {
-            "prepare": prepare,
+            **({} if self.portraits else {"prepare": prepare}),
             "train": train,
             "speak": ["speak", avatar, "--audio", str(self.speech), "--out", str(self.work / "speech.mp4")],
             "evaluate": ["evaluate", avatar, portrait, "--out", str(self.work / "report")],
@@ -272,8 +277,8 @@ def row(cell: Cell) -> list[str]:
 
     return [
         cell["clip"],
-        *(_text(stages[stage]["seconds"], 0) for stage in STAGES),
-        _text(max(stages[stage]["peak_memory_mb"] for stage in STAGES), 0),
+        *(_text(stages[stage]["seconds"] if stage in stages else None, 0) for stage in STAGES),
+        _text(max(stage["peak_memory_mb"] for stage in stages.values()), 0),
         _text(report["speed"]["frames_per_second"], 1),
         several("frame", "psnr", 2, NEAREST_POSE, NEAREST_SPEECH),
         several("frame", "perceptual", 3, NEAREST_POSE, NEAREST_SPEECH),
@@ -353,6 +358,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], help="a setting of the method, name=value")
     parser.add_argument("--out", type=Path, help="folder for portraits, avatars, videos and reports")
     parser.add_argument("--speech", type=Path, default=SPEECH, help="sound to speak")
+    parser.add_argument("--portraits", type=Path, help="folder of clips that are prepared already, CLIP/portrait")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--consent", default="published clip, used for measuring")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of kept cells")
@@ -380,6 +386,7 @@ def main(arguments: list[str] | None = None) -> int:
             folder=chosen.out,
             features=chosen.features,
             people=chosen.people,
+            portraits=chosen.portraits,
         )
         try:
             cells.append(fill(job, chosen.results))

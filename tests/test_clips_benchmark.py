@@ -1,5 +1,6 @@
 """The matrix of clips: it resumes, keeps no paths, and its verdicts can fail."""
 
+import dataclasses
 import json
 import resource
 import sys
@@ -89,6 +90,15 @@ def test_an_interrupted_cell_goes_on_and_a_finished_one_is_read(job, tmp_path: P
     assert third.ran == []
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.name == "may-13s-gstalker-quick-points_5-0123456789ab.json"
+
+
+def test_a_clip_that_is_prepared_already_is_not_prepared_again(job, tmp_path: Path):
+    runner = Runner(report())
+    prepared = dataclasses.replace(job, portraits=tmp_path / "portraits")
+    cell = clips.fill(prepared, tmp_path / "kept", runner)
+    assert runner.ran == list(cell["stages"]) == ["train", "speak", "evaluate"]
+    assert str(tmp_path / "portraits" / "may-13s" / "portrait") in prepared.commands()["train"]
+    assert clips.row(cell)[1] == "–"
 
 
 def test_a_kept_cell_names_no_path(job, tmp_path: Path):
