@@ -37,7 +37,9 @@ ABLATIONS = {
         "appearance alone follows speech": ("offsets=appearance",),
         "without eye, viewpoint and null": ("tokens=speech",),
         "one stage instead of two": ("static_steps=0",),
-        "all attributes decoded": ("decoded=all",),
+        "opacity and harmonics alone decoded, as released": ("decoded=appearance",),
+        "the paper's lips loss": ("lips=0.8", "lips_stages=deformation"),
+        "published inputs of tokens": ("token_inputs=published",),
     },
     "gstalker": {
         "complete": (),
