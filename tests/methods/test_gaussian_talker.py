@@ -6,7 +6,9 @@ import torch
 from drawn import draw_portrait
 from talksplat.dataset import PortraitDataset
 from talksplat.methods.gaussian_talker import FULL, METHOD, GaussianTalkerConfig
+from talksplat.methods.method import LossContext
 from talksplat.model.gaussian_talker import BLINK, DECODED_SIZE, STRONGEST_BLINK, GaussianTalker
+from talksplat.rasterize.rasterizer import choose_rasterizer
 from talksplat.train.options import with_settings
 
 TINY = ("start=carved", "points=200", "torso_points=100", "degree=1")
@@ -101,3 +103,18 @@ def test_centered_tokens_hear_what_differs_from_open_eyes_and_the_reference_view
         assert float((heard[2] - heard[0])[2].norm()) > 0
         changes[inputs] = float((heard[1] - heard[0])[1].norm())
     assert changes["centered"] > 3 * changes["published"]
+
+
+@pytest.mark.parametrize(("stages", "looking"), [("both", [True, True]), ("deformation", [False, True])])
+def test_the_papers_lips_loss_begins_with_the_deformation(
+    dataset: PortraitDataset, stages: str, looking: list[bool]
+) -> None:
+    config, avatar = made(dataset, f"lips_stages={stages}", "dropout=0")
+    frame, rasterize = dataset.frame(3), choose_rasterizer("cpu")
+    background = torch.from_numpy(dataset.portrait.background().copy()).float() / 255
+    context = LossContext(background=background, step=1, perceptual=None, seed=0)
+    found = [
+        METHOD.losses(config, avatar, frame, lambda layer: rasterize(layer.gaussians, frame.camera), stage, context)
+        for stage in METHOD.stages(config)[:2]
+    ]
+    assert ["lips" in terms for terms in found] == looking
