@@ -206,6 +206,7 @@ def test_offset_heads_answer_alone_as_together() -> None:
         assert list(alone) == [name]
         assert torch.allclose(alone[name], value, atol=1e-5)
     assert heads(points, ()) == {}
+    assert CanonicalDecoder(64, widths(1))(points, ()) == {}
 
 
 @pytest.mark.parametrize("rising", [False, True])
