@@ -38,7 +38,7 @@ def main() -> None:
         told = {
             "own": own.predict(features, test),
             "prior": prior.tell(features, test),
-            "adapted": fit_articulator(prior, features, lips, train)[0].tell(features, test),
+            "adapted": fit_articulator(prior, features, lips, train).tell(features, test),
         }
         found[name] = {
             who: {measure: correlation(lips_told[:, n], lips[test, n]) for n, measure in enumerate(MEASURES)}

@@ -79,8 +79,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Name of the cell's file."""
-        features = "" if self.features == DEFAULT_FEATURES else f"-{self.features}"
+        """Name of the cell's file; `embedding`, once the only features, is not named."""
+        features = "" if self.features == "embedding" else f"-{self.features}"
         return cell_name(self.clip.stem, self.method, self.preset + features, self.settings, self.version)
 
     def prior_without_person(self) -> Path:

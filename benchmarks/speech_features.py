@@ -1,6 +1,6 @@
 """Two kinds of speech features side by side, from kept cells of benchmarks/clips.py: does articulation speak better?
 
-    python benchmarks/speech_features.py [--methods gstalker talking-gaussian] [--preset quick]
+    python benchmarks/speech_features.py [--methods gstalker gaussian-talker] [--preset quick]
 
 Rows are the clips of which cells with both features are kept (the newest of each). Lip correlation, mouth landmark
 distance and perceptual distance of the mouth crop on held-out frames; the differences of lip correlation are pooled
@@ -16,6 +16,7 @@ from typing import Any
 
 import clips
 
+from talksplat.clock import FRAME_RATE
 from talksplat.metrics.sync import difference_interval
 from talksplat.report.figures import AVATAR, TRUTH
 
@@ -32,6 +33,12 @@ def figures(cell: clips.Cell) -> dict[str, float | None]:
         "LMD %": lips["relative_distance"]["value"],
         "mouth perceptual": clips.score(cell, AVATAR, "mouth", "perceptual"),
     }
+
+
+def seconds(cell: clips.Cell) -> float:
+    """Length of the clip, as far as the person could be tracked."""
+    subject = cell["report"]["subject"]
+    return (subject["train_frames"] + subject["test_frames"]) / FRAME_RATE
 
 
 def pairs_of(results: Path, method: str, preset: str) -> dict[str, tuple[clips.Cell, clips.Cell]]:
@@ -59,7 +66,7 @@ def gain(pairs: list[tuple[clips.Cell, clips.Cell]]) -> list[float] | None:
 
 def compared(pairs: dict[str, tuple[clips.Cell, clips.Cell]]) -> dict[str, Any]:
     """Figures by clip and the pooled differences."""
-    short = {clip: pair[0]["stages"]["prepare"]["result"]["seconds"] <= SHORT for clip, pair in pairs.items()}
+    short = {clip: seconds(pair[0]) <= SHORT for clip, pair in pairs.items()}
     return {
         "clips": {clip: dict(zip(FEATURES, map(figures, pair), strict=True)) for clip, pair in pairs.items()},
         "gain_up_to_20_s": gain([pair for clip, pair in pairs.items() if short[clip]]),
@@ -75,18 +82,14 @@ def _text(row: dict[str, dict[str, float | None]], name: str) -> str:
 def main() -> int:
     """Print a table a method and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=["gstalker", "talking-gaussian"])
+    parser.add_argument("--methods", nargs="+", default=["gstalker", "gaussian-talker"])
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--results", type=Path, default=clips.RESULTS, help="folder of kept cells")
     given = parser.parse_args()
     found = {method: compared(pairs_of(given.results, method, given.preset)) for method in given.methods}
     for method, result in found.items():
         for clip, row in result["clips"].items():
-            told = "   ".join(
-                f"{name} "
-                + " / ".join("–" if row[kind][name] is None else f"{row[kind][name]:.3f}" for kind in FEATURES)
-                for name in row[FEATURES[0]]
-            )
+            told = "   ".join(f"{name} {_text(row, name)}" for name in row[FEATURES[0]])
             print(f"{method:<18} {clip:<26} {told}")
     print(json.dumps({"benchmark": "speech_features", "features": FEATURES, "methods": found}))
     return 0

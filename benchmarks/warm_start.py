@@ -1,6 +1,6 @@
-"""Lip opening told from speech on held-out frames, by speech nets taught the recorded lips, what regression tells of
-them (in use with `embedding`), or what it tells of frames it has not seen (in use with `articulation`); beside the
-linear baseline.
+"""Lip opening told from speech on held-out frames, by speech nets taught the recorded lips or what regression tells of
+them (in use with `embedding`), beside the linear baseline. What `articulation` tells without a net:
+benchmarks/articulation.py.
 
     python benchmarks/warm_start.py PORTRAIT [PORTRAIT ...]
 
@@ -19,27 +19,28 @@ from talksplat.dataset import PortraitDataset, seeded
 from talksplat.model.articulation import articulation_targets, teach_articulation
 from talksplat.model.conditioning import SpeechNet
 from talksplat.portrait import Portrait
-from talksplat.speech.baseline import fit_lip_baseline, told_targets
+from talksplat.speech.baseline import fit_lip_baseline
 from talksplat.speech.encoders import find_encoder
 from talksplat.speech.windows import windows_of_frames
 
+SPEECH = "embedding"
 STEPS = 500
 
 
-def correlations(folder: Path, seed: int, speech: str) -> dict[str, float]:
+def correlations(folder: Path, seed: int) -> dict[str, float]:
     """Correlations of both on the test frames of one portrait."""
     portrait = Portrait(folder)
-    dataset = PortraitDataset(portrait, speech)
+    dataset = PortraitDataset(portrait, SPEECH)
     train, test = torch.tensor(dataset.train_frames), torch.tensor(dataset.test_frames)
     opening = portrait.tracks.mouth[:, :1]
-    spectral = find_encoder(speech).spectral_channels
+    spectral = find_encoder(SPEECH).spectral_channels
     baseline = fit_lip_baseline(dataset.heard.numpy(), opening.numpy(), train.numpy(), spectral_channels=spectral)
     told = {"linear": baseline.predict(dataset.heard.numpy(), test.numpy())[:, 0]}
     targets = articulation_targets(portrait.tracks.landmarks[..., :2], portrait.tracks.mouth, train)
-    lessons, recording = {"recorded": targets}, (dataset.features.numpy(), targets.numpy(), train.numpy())
-    for name, unseen in (("fitted", False), ("unseen", True)):
-        lessons[name] = torch.from_numpy(told_targets(*recording, spectral_channels=spectral, unseen=unseen)).float()
-    for name, lips in lessons.items():
+    features = dataset.features.numpy()
+    regression = fit_lip_baseline(features, targets.numpy(), train.numpy(), spectral_channels=spectral)
+    regressed = torch.from_numpy(regression.predict(features, np.arange(len(targets)))).float()
+    for name, lips in (("recorded", targets), ("regressed", regressed)):
         torch.manual_seed(seed)
         net = SpeechNet(dataset.channels)
         rest = dataset.rest_windows, targets[torch.tensor(dataset.closed_frames)].mean(0)
@@ -60,11 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path, nargs="+")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--speech", choices=("embedding", "articulation"), default="embedding")
     options = parser.parse_args()
     found = {}
     for folder in options.portraits:
-        found[str(folder)] = row = correlations(folder, options.seed, options.speech)
+        found[str(folder)] = row = correlations(folder, options.seed)
         figures = "   ".join(f"{name} {value:.3f}" for name, value in row.items() if name != "test_frames")
         print(f"{folder.resolve().parent.name}/{folder.name}: {figures}", flush=True)
     print(json.dumps(found))

@@ -15,7 +15,7 @@ from talksplat.landmarks import LIPS
 from talksplat.model.patches import FACE_OVAL
 from talksplat.portrait import FORMAT, Portrait, PortraitInfo, Provenance, Tracks
 
-CHANNELS = 6
+CHANNELS = 128
 
 
 @dataclass(frozen=True)

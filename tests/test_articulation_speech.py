@@ -13,7 +13,8 @@ from drawn import draw_portrait
 from talksplat.dataset import PortraitDataset
 from talksplat.errors import InputError
 from talksplat.methods.avatar_file import SavedAvatar, load_avatar
-from talksplat.model.conditioning import SpeechChannels
+from talksplat.methods.shared import teach_lips
+from talksplat.model.conditioning import SpeechChannels, SpeechNet
 from talksplat.portrait import Portrait
 from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import choose_rasterizer
@@ -21,7 +22,7 @@ from talksplat.speak import SpeakConfig, speak
 from talksplat.speech.encoders import find_encoder
 from talksplat.speech.hearing import Hearing
 from talksplat.speech.standardization import Standardization
-from talksplat.speech.windows import windows_of
+from talksplat.speech.windows import windows_of, windows_of_frames
 from talksplat.synthetic.speech import speech_of
 from talksplat.train.loop import train
 from talksplat.train.options import TrainOptions
@@ -102,9 +103,38 @@ def test_silence_is_told_as_closed_lips(portrait: Portrait) -> None:
     tracks, train = portrait.tracks, torch.tensor(dataset.train_frames)
     opening = (tracks.mouth[:, 0] - tracks.mouth[train, 0].mean()) / tracks.mouth[train, 0].std()
     assert dataset.articulator is not None
-    told = dataset.rest_speech[128] * float(dataset.articulator.spread[0])
+    told = dataset.rest_speech[128]
     assert told == pytest.approx(float(opening[dataset.closed_frames].mean()), abs=1e-5)
     assert told < -0.8
+
+
+def test_nothing_is_taught_where_lips_are_told(portrait: Portrait) -> None:
+    dataset = PortraitDataset(portrait, "articulation")
+    told, windows = dataset.channels.told, windows_of_frames(dataset.features, torch.tensor(dataset.train_frames))
+    net = SpeechNet(dataset.channels)
+    with torch.no_grad():
+        assert teach_lips(net, dataset, 0, 0) == {}
+        before = net(windows)
+        assert teach_lips(net, dataset, 300, 0) == {}
+        after = net(windows)
+    assert torch.equal(after[:, :told], before[:, :told])
+    assert (before[:, told:].std(0) > 0).any()
+    assert (after[:, told:] == 0).all()
+
+
+def test_training_frames_have_what_the_lips_did_and_the_others_what_is_told(portrait: Portrait) -> None:
+    dataset = PortraitDataset(portrait, "articulation")
+    articulator = dataset.articulator
+    assert articulator is not None
+    by_frame = dataset.features[:, 128:].reshape(FRAMES, 2, -1).mean(1)
+    train, test = torch.tensor(dataset.train_frames), torch.tensor(dataset.test_frames)
+    opening = portrait.tracks.mouth[:, 0]
+    seen = (opening - opening[train].mean()) / opening[train].std()
+    smoothed = 0.75 * seen + 0.125 * (seen.roll(1) + seen.roll(-1))  # A step lies a quarter of a frame off its middle.
+    assert torch.allclose(by_frame[train[1:-1], 0], smoothed[train[1:-1]], atol=1e-4)
+    told = torch.from_numpy(articulator.extended(dataset.heard.numpy()))[:, 128:].reshape(FRAMES, 2, -1).mean(1)
+    assert torch.allclose(by_frame[test[1:]], told[test[1:]], atol=1e-5)
+    assert not torch.allclose(by_frame[train], told[train], atol=0.1)
 
 
 def test_new_speech_is_heard_as_in_training(saved: SavedAvatar, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Train(Verb):
     """Published method to train."""
     preset: Literal["quick", "full"] = "quick"
     """Quick takes about ten minutes on two cores, full the paper's iterations (it says first how long)."""
-    speech: SpeechName = "embedding"
+    speech: SpeechName = "articulation"
     """Speech features that drive the avatar; `prepare` must have computed them (for articulation, embedding's)."""
     prior: Path | None = None
     """Prior of speech and lips that `articulation` adapts to the person, instead of the shipped one."""

@@ -108,18 +108,20 @@ class PortraitDataset:
         """Standardised features of the person's own rest state, from training frames alone."""
         if self.articulator is not None:
             shut = self._articulation(self.articulator.prior)[self.closed_frames].mean(0)
-            self.rest_speech[-len(shut) :] = shut / torch.from_numpy(self.articulator.spread)
+            self.rest_speech[-len(shut) :] = shut
 
     def _articulate(self, prior: ArticulationPrior | None) -> None:
-        """Add the channels of articulation to the features."""
+        """Add the channels of articulation to the features: what is told, or on frames to train on what was seen."""
         heard = self.heard.numpy()
         if self.articulator is not None:
             self.features = torch.from_numpy(self.articulator.extended(heard))
             return
         prior = prior or shipped_prior()
-        targets = self._articulation(prior).numpy()
-        self.articulator, told = fit_articulator(prior, heard, targets, np.array(self.train_frames))
-        self.features = torch.from_numpy(extended_by(heard, told / self.articulator.spread))
+        seen, train = self._articulation(prior).numpy(), np.array(self.train_frames)
+        self.articulator = fit_articulator(prior, heard, seen, train)
+        shown = self.articulator.channels_of(heard, np.arange(len(seen)))
+        shown[train] = seen[train]
+        self.features = torch.from_numpy(extended_by(heard, shown))
 
     def _articulation(self, prior: ArticulationPrior) -> Float[torch.Tensor, "T measures"]:
         """What the person's lips really did, as ``prior`` measures it, in deviations on the training frames."""

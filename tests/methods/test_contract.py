@@ -15,7 +15,7 @@ from talksplat.dataset import PortraitDataset
 from talksplat.errors import AvatarError, InputError, RunError, TrainingDiverged
 from talksplat.evaluate.painter import AvatarPainter, Drive
 from talksplat.frame import HEAD_LABELS
-from talksplat.methods.avatar_file import FORMAT, load_avatar
+from talksplat.methods.avatar_file import FORMAT, UNTOLD_FORMAT, load_avatar
 from talksplat.methods.catalogue import METHODS
 from talksplat.methods.method import Method
 from talksplat.portrait import Portrait
@@ -81,7 +81,7 @@ def run(portrait: Portrait, out: Path, chosen: TrainOptions) -> dict:
 
 def picture(path: Path, portrait: Portrait, index: int, *, deformed: bool = True) -> torch.Tensor:
     saved, draw = load_avatar(path), choose_rasterizer("cpu")
-    dataset = PortraitDataset(portrait, "embedding")
+    dataset = PortraitDataset(portrait, saved.speech_encoder, saved.articulator)
     with torch.no_grad():
         layers = saved.avatar.animate(dataset.condition(index)) if deformed else saved.avatar.canonical()
         views = [saved.reference_camera if layer.fixed_view else portrait.camera(index) for layer in layers]
@@ -173,9 +173,19 @@ def test_damaged_avatar_files_are_refused(method: Method, trained: Callable[[Met
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AvatarError, match="not a whole avatar file"):
         load_avatar(path)
-    path.write_bytes(whole.replace(rf"\"format\": {FORMAT}".encode(), rb"\"format\": 9", 1))
-    with pytest.raises(AvatarError, match="format 9"):
-        load_avatar(path)
+    for older, named in ((9, "format 9"), (UNTOLD_FORMAT, "format 2 with articulation")):
+        path.write_bytes(whole.replace(rf"\"format\": {FORMAT}".encode(), rf"\"format\": {older}".encode(), 1))
+        with pytest.raises(AvatarError, match=named):
+            load_avatar(path)
+
+
+def test_avatars_of_the_format_before_speak_where_nothing_is_told(portrait: Portrait, tmp_path: Path) -> None:
+    path, settings = tmp_path / "a.avatar", TINY["gstalker"]
+    run(portrait, path, TrainOptions(method="gstalker", speech="embedding", settings=settings))
+    now = picture(path, portrait, 5)
+    older = rf"\"format\": {UNTOLD_FORMAT}".encode()
+    path.write_bytes(path.read_bytes().replace(rf"\"format\": {FORMAT}".encode(), older, 1))
+    assert torch.equal(picture(path, portrait, 5), now)
 
 
 @METHOD_ROWS
@@ -185,7 +195,7 @@ def test_the_recorded_torso_takes_the_place_of_the_layer(method: Method, portrai
     assert all("torso" not in stage.layers for stage in stages)
     run(portrait, tmp_path / "a.avatar", chosen)
     saved = load_avatar(tmp_path / "a.avatar")
-    dataset = PortraitDataset(portrait, "embedding")
+    dataset = PortraitDataset(portrait, saved.speech_encoder, saved.articulator)
     painter = AvatarPainter(saved, dataset, choose_rasterizer("cpu"), recorded=True)
     drawn = torch.from_numpy(painter(5, Drive.SPEECH)).float() / 255
     outside = torch.from_numpy(~np.isin(portrait.labels(5), HEAD_LABELS))

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from talksplat.model.conditioning import SpeechChannels, SpeechNet, SpeechWindowNet, WindowAttention, frequency_code
+from talksplat.model.conditioning import (
+    TOLD_GAIN,
+    SpeechChannels,
+    SpeechNet,
+    SpeechWindowNet,
+    WindowAttention,
+    frequency_code,
+)
 from talksplat.speech.windows import windows_of_frames
 
 
@@ -34,8 +41,30 @@ def test_what_is_told_of_an_instant_is_the_beginning_of_its_code() -> None:
     codes = net(windows_of_frames(features, torch.arange(20, 80)))
     assert codes.shape == (60, 32)
     frames = features[40:160].reshape(60, 2, 12).mean(1)
-    assert torch.allclose(codes[:, :3], frames[:, 9:])
-    assert parameters(net.window_net) == parameters(SpeechWindowNet(12)) - 3 * 65
+    assert torch.allclose(codes[:, :3], TOLD_GAIN * frames[:, 9:])
+    assert parameters(net.window_net) == parameters(SpeechWindowNet(9)) - 3 * 65
+
+
+def test_the_net_itself_does_not_hear_what_is_told() -> None:
+    net, speech = SpeechNet(SpeechChannels(12, told=3)), torch.randn(4, 8, 12, 16)
+    other = torch.cat([speech[:, :, :9], torch.randn(4, 8, 3, 16)], 2)
+    assert torch.equal(net(speech)[:, 3:], net(other)[:, 3:])
+    assert not torch.equal(net(speech)[:, :3], net(other)[:, :3])
+
+
+def test_a_net_that_trusts_what_is_told_adds_nothing_until_it_learns() -> None:
+    net, speech, wanted = SpeechNet(SpeechChannels(12, told=3)), torch.randn(4, 8, 12, 16), torch.randn(4, 29)
+    before = net(speech)
+    net.trust_what_is_told()
+    after = net(speech)
+    assert torch.equal(after[:, :3], before[:, :3])
+    assert (after[:, 3:] == 0).all()
+    (after[:, 3:] * wanted).sum().backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.grad is not None:
+                parameter += 0.1 * parameter.grad
+    assert ((net(speech)[:, 3:] * wanted).sum() > 0).item()
 
 
 def test_frequency_code_opens_from_coarse_to_fine() -> None:

@@ -43,27 +43,39 @@ def test_who_speaks_as_the_prior_tells_is_told_by_the_prior(
 ) -> None:
     noise = np.random.default_rng(5).normal(size=told.shape)
     lips = standardized(told / told.std(0) + 0.7 * noise)
-    found, everywhere = fit_articulator(prior, features, lips, TRAIN)
+    found = fit_articulator(prior, features, lips, TRAIN)
     assert (found.shares > 0.5).all()
     window = np.abs(found.weights).sum(0)
-    assert alike(everywhere[TEST], told[TEST]) > 0.95
+    assert alike(found.tell(features, TEST), told[TEST]) > 0.95
     assert np.median(window) < 0.05 * np.abs(found.shares).mean() * 768
 
 
 def test_who_speaks_otherwise_is_told_by_the_own_recording(prior: ArticulationPrior, features: np.ndarray) -> None:
     own = (features[0::2] + features[1::2])[:, 5:12]
     lips = standardized(own + 0.3 * np.random.default_rng(6).normal(size=own.shape))
-    found, everywhere = fit_articulator(prior, features, lips, TRAIN)
-    assert alike(everywhere[TEST], lips[TEST]) > 0.3 + abs(alike(prior.tell(features)[TEST, :7], lips[TEST]))
-    # Frames that were trained on are told by what has not seen them.
-    assert alike(everywhere[TRAIN], lips[TRAIN]) < alike(found.tell(features, TRAIN), lips[TRAIN])
+    found = fit_articulator(prior, features, lips, TRAIN)
+    assert alike(found.tell(features, TEST), lips[TEST]) > 0.3 + abs(alike(prior.tell(features)[TEST, :7], lips[TEST]))
+
+
+def test_channels_move_by_the_root_of_how_well_lips_are_told(
+    prior: ArticulationPrior, features: np.ndarray, told: np.ndarray
+) -> None:
+    noise = np.random.default_rng(5).normal(size=told.shape)
+    for loud in (0.5, 1.0, 2.0):
+        lips = standardized(told / told.std(0) + loud * noise)
+        found = fit_articulator(prior, features, lips, TRAIN)
+        agreement = alike(found.tell(features, TEST), lips[TEST])
+        louder = found.channels_of(features, TEST) / found.tell(features, TEST)
+        assert np.allclose(louder, agreement**-0.5, rtol=0.2)
+    untold = np.zeros_like(lips)
+    assert np.isfinite(fit_articulator(prior, features, untold, TRAIN).channels_of(features, TEST)).all()
 
 
 @pytest.mark.parametrize("block", [2, 14, 100, 2 * FRAMES])
 def test_a_stream_equals_the_whole(
     prior: ArticulationPrior, features: np.ndarray, told: np.ndarray, block: int
 ) -> None:
-    found, _ = fit_articulator(prior, features, standardized(told + 0.1 * features[0::2, :7]), TRAIN)
+    found = fit_articulator(prior, features, standardized(told + 0.1 * features[0::2, :7]), TRAIN)
     whole = found.extended(features)
     parts = list(found.stream(features[start : start + block] for start in range(0, len(features), block)))
     assert np.allclose(np.concatenate(parts), whole, atol=1e-5)
@@ -75,6 +87,6 @@ def test_a_stream_equals_the_whole(
 
 
 def test_it_comes_back_from_its_tensors(prior: ArticulationPrior, features: np.ndarray, told: np.ndarray) -> None:
-    found, _ = fit_articulator(prior, features, standardized(told), TRAIN)
+    found = fit_articulator(prior, features, standardized(told), TRAIN)
     again = Articulator.of_tensors(found.tensors(), found.prior.about())
     assert np.array_equal(again.extended(features), found.extended(features))

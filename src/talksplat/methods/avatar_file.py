@@ -29,7 +29,9 @@ from talksplat.portrait import Portrait, Provenance
 from talksplat.speech.articulator import Articulator
 from talksplat.storage import existing_file, replacing
 
-FORMAT = 2
+FORMAT = 3
+UNTOLD_FORMAT = 2
+"""Still read where nothing is told of the lips: there the two are the same."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,11 @@ def read_avatar_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         about = json.loads(metadata["talksplat"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise _damaged(path, f"{error}") from error
-    if about.get("format") != FORMAT:
+    found = about.get("format")
+    if found != FORMAT and (found != UNTOLD_FORMAT or about.get("told")):
         raise AvatarError(
-            f"avatar `{path}` has format {about.get('format')}; this version reads format {FORMAT}",
+            f"avatar `{path}` has format {found}{' with articulation' if about.get('told') else ''}; "
+            f"this version reads format {FORMAT}",
             hint="train it again with this version, or install the version that made it",
         )
     return tensors, about

@@ -1,5 +1,6 @@
 """What methods share in training: the torso layer, groups of clouds and networks, the speech nets' first lesson."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from talksplat.model.conditioning import SpeechNet
 from talksplat.model.masks import is_any, picked
 from talksplat.model.patches import eye_squares, lip_square, perceptual_patch
 from talksplat.model.torso import TorsoLayer, torso_target
-from talksplat.speech.baseline import told_targets
+from talksplat.speech.baseline import fit_lip_baseline
 from talksplat.speech.encoders import find_encoder
 
 
@@ -165,16 +166,19 @@ def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) 
     """Teach a speech net lip shapes before it ever moves a Gaussian (ours); nothing for 0 steps.
 
     The shapes are not the recorded ones but what ridge regression tells of them from speech: with what speech does not
-    explain taken out, there is less for the net to learn by heart. Where lips are told beside the net's code, the
-    regression must not have seen the frame, or the decoder would trust the code more than new speech bears out.
+    explain taken out, there is less for the net to learn by heart. Where speech features tell the lips already, there
+    is nothing left to teach.
     """
     if not steps:
+        return {}
+    if dataset.channels.told:
+        net.trust_what_is_told()
         return {}
     tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
     recorded = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)
     features, spectral = dataset.features.cpu().numpy(), find_encoder(dataset.encoder).spectral_channels
-    known, unseen = (features, recorded.numpy(), train.numpy()), dataset.channels.told > 0
-    told = torch.from_numpy(told_targets(*known, spectral_channels=spectral, unseen=unseen)).float()
+    baseline = fit_lip_baseline(features, recorded.numpy(), train.numpy(), spectral_channels=spectral)
+    shapes = torch.from_numpy(baseline.predict(features, np.arange(len(recorded)))).float()
     closed = recorded[torch.tensor(dataset.closed_frames)].mean(0)
     rest = dataset.rest_windows, closed
-    return teach_articulation(net, dataset.features, told, train, steps, seeded(seed, "speech"), rest)
+    return teach_articulation(net, dataset.features, shapes, train, steps, seeded(seed, "speech"), rest)

@@ -8,6 +8,9 @@ in closed form: s is the slope of the recording against the prior, w ridge regre
 s = 0 it is the person's own regression, with an infinite penalty the prior alone; which of them, and the penalty, is
 chosen for each measure by blocks of the training frames. What is told comes to the speech features as further
 channels, so that a speech net need not find it out from seconds of footage.
+
+An avatar is trained with what the lips really did in these channels, not with what is told of it: pictures and channels
+then agree, and mouths are sharp, open wide and close. What is told of new speech takes their place afterwards.
 """
 
 from __future__ import annotations
@@ -26,9 +29,9 @@ from talksplat.speech.ridge import PENALTIES, blocks, lip_inputs, ridge, ridge_p
 
 MARGIN = 5
 """Frames on either side of a frame that its channels depend on: four of the window, one of the interpolation."""
-LEAST_TOLD = 0.05
-"""Deviations; a measure of which less can be told is a channel of zeros."""
-OWN = ("shares", "weights", "bias", "spread")
+SHYEST = 0.01
+"""Deviation below which nothing is told that could be made louder."""
+OWN = ("shares", "weights", "bias", "shyness")
 """The tensors that are the person's own."""
 Features = Float[np.ndarray, "steps channels"]
 
@@ -42,8 +45,12 @@ class Articulator:
     """s_k: what a deviation of the prior means in this person's deviations."""
     weights: Float32[np.ndarray, "inputs K"]
     bias: Float32[np.ndarray, " K"]
-    spread: Float32[np.ndarray, " K"]
-    """Deviation of what is told on the training frames; channels are divided by it (infinite: nothing is told)."""
+    shyness: Float32[np.ndarray, " K"]
+    """What is told is divided by it: the root of its deviation on held-out training frames.
+
+    Regression that agrees with the lips by r moves r times as far as they do, which is safest and looks sleepy. This
+    way it moves by the root of r, half way to as far as they do.
+    """
 
     @property
     def channels(self) -> int:
@@ -58,8 +65,11 @@ class Articulator:
 
     def extended(self, features: Features) -> Float32[np.ndarray, "steps more"]:
         """Standardised features of a whole recording with the articulation's channels behind them."""
-        told = self.tell(features, np.arange(len(features) // STEPS_PER_FRAME))
-        return extended_by(features, told / self.spread)
+        return extended_by(features, self.channels_of(features, np.arange(len(features) // STEPS_PER_FRAME)))
+
+    def channels_of(self, features: Features, frames: Int64[np.ndarray, " batch"]) -> Float32[np.ndarray, "batch K"]:
+        """What the channels say of ``frames``: :meth:`tell`, less shy."""
+        return self.tell(features, frames) / self.shyness
 
     def stream(self, blocks: Iterable[Features]) -> Iterator[Float32[np.ndarray, "steps more"]]:
         """The same, block by block as features come; a block comes out :data:`MARGIN` frames after it went in."""
@@ -78,7 +88,7 @@ class Articulator:
     def _part(self, held: Features, start: int, stop: int) -> Float32[np.ndarray, "part more"]:
         """Frames ``start`` to ``stop`` of ``held``, which reaches :data:`MARGIN` frames beyond or to an end."""
         around = np.arange(max(start - 1, 0), min(stop + 1, len(held) // STEPS_PER_FRAME))
-        told = self.tell(held, around) / self.spread
+        told = self.channels_of(held, around)
         steps = slice(STEPS_PER_FRAME * (start - around[0]), STEPS_PER_FRAME * (stop - around[0]))
         whole = extended_by(held[STEPS_PER_FRAME * around[0] : STEPS_PER_FRAME * (around[-1] + 1)], told)
         return whole[steps]
@@ -106,11 +116,8 @@ def fit_articulator(
     features: Features,
     targets: Float[np.ndarray, "T K"],
     train_frames: Int64[np.ndarray, " train"],
-) -> tuple[Articulator, Float32[np.ndarray, "T K"]]:
-    """Adapt ``prior`` to a recording; also returns what is told of each of its frames.
-
-    What is told of a training frame comes from the blocks it is not in, so that a network which trains on it meets
-    the same quality as in new speech.
+) -> Articulator:
+    """Adapt ``prior`` to a recording.
 
     Args:
         features: standardised features of the recording.
@@ -128,17 +135,14 @@ def fit_articulator(
     left = wanted - shares * told
     weights, bias = ridge(inputs, left, np.append(PENALTIES, np.inf)[penalty])
     columns = np.arange(wanted.shape[1])
-    spread = guesses[choice, :, columns].std(axis=1)
-    found = Articulator(
+    deviation = guesses[choice, :, columns].std(axis=1)
+    return Articulator(
         prior=prior,
         shares=shares.astype(np.float32),
         weights=weights.astype(np.float32),
         bias=bias.astype(np.float32),
-        spread=np.where(spread < LEAST_TOLD, np.inf, spread).astype(np.float32),
+        shyness=np.sqrt(np.clip(deviation, SHYEST, 1.0)).astype(np.float32),
     )
-    everywhere = found.tell(features, np.arange(len(features) // STEPS_PER_FRAME))
-    everywhere[frames] = guesses[choice, :, columns].T
-    return found, everywhere
 
 
 def _held_out(

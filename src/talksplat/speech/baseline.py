@@ -52,27 +52,6 @@ def fit_lip_baseline(
     return LipBaseline(weights=weights, bias=bias, penalties=penalties, spectral_channels=spectral_channels)
 
 
-def told_targets(
-    features: Float[np.ndarray, "steps channels"],
-    targets: Float[np.ndarray, "frames targets"],
-    train_frames: Int64[np.ndarray, " train"],
-    *,
-    spectral_channels: int,
-    unseen: bool,
-) -> Float64[np.ndarray, "frames targets"]:
-    """What regression tells of every frame's targets; the arguments are those of :func:`fit_lip_baseline`.
-
-    With ``unseen`` a training frame is told by the blocks of time that it is not in, no better than new speech will be.
-    """
-    train_frames = np.sort(train_frames)
-    whole = fit_lip_baseline(features, targets, train_frames, spectral_channels=spectral_channels)
-    told = whole.predict(features, np.arange(len(targets)))
-    for kept, held in blocks(train_frames) if unseen else ():
-        others = fit_lip_baseline(features, targets, train_frames[kept], spectral_channels=spectral_channels)
-        told[train_frames[held]] = others.predict(features, train_frames[held])
-    return told
-
-
 def _cross_validated(
     inputs: Float64[np.ndarray, "rows inputs"],
     wanted: Float64[np.ndarray, "rows targets"],

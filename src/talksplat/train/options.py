@@ -16,7 +16,7 @@ class TrainOptions:
     """Published method to train."""
     preset: str = "quick"
     """`quick` takes about ten minutes on two cores, `full` the paper's iterations."""
-    speech: str = "embedding"
+    speech: str = "articulation"
     """Speech encoder whose features drive the avatar; `prepare` must have run it."""
     prior: Path | None = None
     """Prior of speech and lips that `articulation` adapts to the person; the shipped one by default."""
