@@ -23,12 +23,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from talksplat.clock import STEPS_PER_FRAME
-from talksplat.speech.encoders import on_steps
 from talksplat.speech.prior import ArticulationPrior
 from talksplat.speech.ridge import PENALTIES, blocks, lip_inputs, ridge, ridge_path
 
-MARGIN = 5
-"""Frames on either side of a frame that its channels depend on: four of the window, one of the interpolation."""
+MARGIN = 4
+"""Frames on either side of a frame that its channels depend on."""
 SHYEST = 0.01
 """Deviation below which nothing is told that could be made louder."""
 OWN = ("shares", "weights", "bias", "shyness")
@@ -87,11 +86,8 @@ class Articulator:
 
     def _part(self, held: Features, start: int, stop: int) -> Float32[np.ndarray, "part more"]:
         """Frames ``start`` to ``stop`` of ``held``, which reaches :data:`MARGIN` frames beyond or to an end."""
-        around = np.arange(max(start - 1, 0), min(stop + 1, len(held) // STEPS_PER_FRAME))
-        told = self.channels_of(held, around)
-        steps = slice(STEPS_PER_FRAME * (start - around[0]), STEPS_PER_FRAME * (stop - around[0]))
-        whole = extended_by(held[STEPS_PER_FRAME * around[0] : STEPS_PER_FRAME * (around[-1] + 1)], told)
-        return whole[steps]
+        steps = slice(STEPS_PER_FRAME * start, STEPS_PER_FRAME * stop)
+        return extended_by(held[steps], self.channels_of(held, np.arange(start, stop)))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What an avatar file keeps, the prior included; with its :meth:`ArticulationPrior.about` it is all."""
@@ -106,9 +102,11 @@ class Articulator:
 
 
 def extended_by(features: Features, told: Float32[np.ndarray, "T K"]) -> Float32[np.ndarray, "steps more"]:
-    """Features with what is told of their frames behind them, interpolated to the two steps of a frame."""
-    around = np.pad(told, ((1, 1), (0, 0)), mode="edge")
-    return np.concatenate([features, on_steps(around)], axis=1).astype(np.float32)
+    """Features with what is told of their frames behind them, the same on both steps of a frame.
+
+    Interpolated to the steps it would be smoothed, and the lips of p, b and m are shut for a frame or two only.
+    """
+    return np.concatenate([features, np.repeat(told, STEPS_PER_FRAME, axis=0)], axis=1).astype(np.float32)
 
 
 def fit_articulator(
