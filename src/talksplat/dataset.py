@@ -46,8 +46,8 @@ REST_EVERY = 10
 CLOSED_EVERY = 4
 """Every so many steps of a deformed stage show closed lips.
 
-On the synthetic speaker (256 pixels, 24 s, 3,000 steps, `embedding`) the lips then shut within a frame of 49 of 49 p, b and m,
-and of 10 of 14 of a voice never heard (benchmarks/closures.py); without, of 47 and 9.
+On the synthetic speaker (256 pixels, 24 s, 3,000 steps, speech features `embedding`) the lips then shut within a frame
+of 49 of 49 p, b and m, and of 10 of 14 of a voice never heard (benchmarks/closures.py); without, of 47 and 9.
 """
 EYES_EVERY = 5
 """Every so many steps of a deformed stage show the eyes as open or as closed as they are seldom seen.
