@@ -45,7 +45,7 @@ ABLATIONS = {
         "complete": (),
         "without perceptual loss": ("perceptual=0",),
         "without lips loss": ("lips=0",),
-        "without the lips' first lesson": ("warm_speech_steps=0", "speech_rate_factor=1"),
+        "a speech net that goes on learning": ("speech_rate_factor=1",),
         "without the joint finish": ("joint_steps=0",),
     },
 }
@@ -77,6 +77,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for portraits, avatars, videos and reports")
     parser.add_argument("--portraits", type=Path, help="folder of clips that are prepared already, CLIP/portrait")
     parser.add_argument("--speech", type=Path, default=clips.SPEECH, help="sound to speak")
+    parser.add_argument("--features", default=clips.DEFAULT_FEATURES, help="speech features that drive the avatar")
+    parser.add_argument("--people", type=Path, default=clips.PEOPLE, help="pool of speech and lips for the prior")
     parser.add_argument("--results", type=Path, default=clips.RESULTS, help="folder of kept cells")
     chosen = parser.parse_args()
     rows = {}
@@ -91,13 +93,15 @@ def main() -> int:
             consent="published clip, used for measuring",
             speech=chosen.speech,
             folder=chosen.out,
+            features=chosen.features,
+            people=chosen.people,
             portraits=chosen.portraits,
         )
         rows[name] = figures(clips.fill(job, chosen.results))
     print("| | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 1))
     for name, row in rows.items():
         print(f"| {name} | " + " | ".join("–" if row[c] is None else f"{row[c]:.3f}" for c in COLUMNS) + " |")
-    about = {"clip": chosen.clip.stem, "method": chosen.method, "settings": chosen.set}
+    about = {"clip": chosen.clip.stem, "method": chosen.method, "features": chosen.features, "settings": chosen.set}
     print(json.dumps({"benchmark": "ablations", **about, "rows": rows}))
     return 0
 

@@ -30,7 +30,7 @@ from talksplat.train.options import TrainOptions
 VOWELS = {"open": ("ɑː", "æ", "aʊ"), "rounded": ("uː", "ʊ", "oʊ", "əʊ"), "spread": ("iː", "i", "ɪ")}
 
 
-def make_avatar(folder: Path, size: int, seconds: float, method: str, settings: tuple[str, ...]) -> Path:
+def make_avatar(folder: Path, size: int, seconds: float, given: TrainOptions) -> Path:
     """Film, prepare and train; what is there already is kept."""
     reporter, video, avatar = Reporter(), folder / "speaker.mp4", folder / "speaker.avatar"
     if not video.exists():
@@ -38,8 +38,7 @@ def make_avatar(folder: Path, size: int, seconds: float, method: str, settings: 
     # Drawn lips are exactly in time, and do not begin early as those of people do, whom the offset's estimate expects.
     prepare(video, folder / "portrait", PrepareConfig(consent="a drawn speaker", size=size, av_offset=0.0), reporter)
     if not avatar.exists():
-        options = TrainOptions(method=method, settings=settings, resume=True)
-        train(folder / "portrait", avatar, options, choose_rasterizer("cpu"), reporter)
+        train(folder / "portrait", avatar, given, choose_rasterizer("cpu"), reporter)
     return avatar
 
 
@@ -50,10 +49,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=24.12)
     parser.add_argument("--method", default="gstalker")
+    parser.add_argument("--speech", default=TrainOptions().speech, help="speech features that drive the avatar")
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    avatar = make_avatar(options.out, options.size, options.seconds, options.method, tuple(options.set))
+    wanted = TrainOptions(method=options.method, speech=options.speech, settings=tuple(options.set), resume=True)
+    avatar = make_avatar(options.out, options.size, options.seconds, wanted)
     saved, found = load_avatar(avatar), {}
     for voice in VOICES:
         speech = speech_of(voice)
@@ -70,7 +71,12 @@ def main() -> None:
             shapes[kind] = [round(float(value), 3) for value in np.nanmean(mouth[frames, :2], 0)] if frames else None
         found[voice] = {"within_a_frame": int((errors <= 1).sum()), "closures": len(errors), "vowels": shapes}
         print(f"voice {voice}: {found[voice]}")
-    print(json.dumps({"benchmark": "closures", "method": options.method, **found}, ensure_ascii=False))
+    print(
+        json.dumps(
+            {"benchmark": "closures", "method": options.method, "speech": saved.speech_encoder, **found},
+            ensure_ascii=False,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def figures(cell: clips.Cell) -> dict[str, float | None]:
 
 
 def seconds(cell: clips.Cell) -> float:
-    """Length of the clip, as far as the person could be tracked."""
+    """Length of the clip."""
     subject = cell["report"]["subject"]
     return (subject["train_frames"] + subject["test_frames"]) / FRAME_RATE
 

@@ -183,8 +183,9 @@ def test_avatars_of_the_format_before_speak_where_nothing_is_told(portrait: Port
     path, settings = tmp_path / "a.avatar", TINY["gstalker"]
     run(portrait, path, TrainOptions(method="gstalker", speech="embedding", settings=settings))
     now = picture(path, portrait, 5)
-    older = rf"\"format\": {UNTOLD_FORMAT}".encode()
-    path.write_bytes(path.read_bytes().replace(rf"\"format\": {FORMAT}".encode(), older, 1))
+    whole, older = path.read_bytes(), rf"\"format\": {UNTOLD_FORMAT}".encode()
+    path.write_bytes(whole.replace(rf"\"format\": {FORMAT}".encode(), older, 1))
+    assert path.read_bytes() != whole
     assert torch.equal(picture(path, portrait, 5), now)
 
 

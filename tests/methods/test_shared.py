@@ -12,6 +12,7 @@ from talksplat.methods.catalogue import METHODS
 from talksplat.methods.method import LossContext, Method, Stage
 from talksplat.methods.shared import eyes_loss
 from talksplat.model.avatar import Layer
+from talksplat.model.conditioning import SpeechNet
 from talksplat.model.patches import eye_squares
 from talksplat.rasterize.rasterizer import Rendered, choose_rasterizer
 
@@ -36,6 +37,24 @@ def test_the_loss_on_the_eyes_sees_them_alone(dataset: PortraitDataset) -> None:
     assert float(eyes_loss(picture, frame.image, frame)) == pytest.approx(0.25)
     assert float(eyes_loss(one, frame.image, frame)) == pytest.approx(0.125)
     assert float(eyes_loss(elsewhere, frame.image, frame)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_where_lips_are_not_told_every_speech_net_has_the_same_first_lesson(
+    method: Method, dataset: PortraitDataset
+) -> None:
+    config = dataclasses.replace(method.presets["quick"], warm_speech_steps=6)
+    reference, seeds = dataset.portrait.reference_camera, method.seeds(config, dataset, 0)
+    avatar = method.build(config, dataset.channels, reference, seeds)
+    nets = [module for module in avatar.modules() if isinstance(module, SpeechNet)]
+    windows = dataset.condition(5).speech[None]
+    with torch.no_grad():
+        before = nets[0](windows)
+    assert method.warm_start(config, avatar, dataset, 0)["articulation_error"] > 0
+    with torch.no_grad():
+        codes = [net(windows) for net in nets]
+    assert not torch.allclose(codes[0], before)
+    assert all(torch.equal(codes[0], code) for code in codes)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

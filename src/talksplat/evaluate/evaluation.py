@@ -44,6 +44,7 @@ from talksplat.report.figures import (
 from talksplat.report.gallery import Gallery, contact_sheet
 from talksplat.speech.baseline import fit_lip_baseline
 from talksplat.speech.encoders import find_encoder
+from talksplat.speech.windows import WINDOWS_BEFORE, windows_of
 from talksplat.storage import replacing
 
 LEAST_TESTED = 10
@@ -160,8 +161,8 @@ def plan(dataset: PortraitDataset, options: EvaluationOptions) -> Plan:
         )
     boxes = squares(tracks.landmarks[drawn, :, :2].double().numpy(), dataset.portrait.size)
     poses = nearest_poses(tracks.head_to_camera, dataset.train_frames, drawn)
-    # Row 4 of a condition is the window of the frame itself.
-    sounds = nearest_speech(lambda frame: dataset.condition(frame).speech[4], dataset.train_frames, drawn)
+    heard = dataset.heard  # What is told of lips is not part of the sound.
+    sounds = nearest_speech(lambda frame: windows_of(heard, frame)[WINDOWS_BEFORE], dataset.train_frames, drawn)
     return Plan(
         test=split_frames(len(dataset.portrait))[1],
         drawn=drawn,

@@ -185,7 +185,8 @@ def read_avatar_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise AvatarError(
             f"avatar `{path}` has format {found}{' with articulation' if about.get('told') else ''}; "
             f"this version reads format {FORMAT}",
-            hint="train it again with this version, or install the version that made it",
+            hint="train it again with this version (--restart where a run was interrupted), "
+            "or install the version that made it",
         )
     return tensors, about
 

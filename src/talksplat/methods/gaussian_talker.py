@@ -102,7 +102,7 @@ class GaussianTalkerConfig(MethodConfig):
     speech_rate_factor: float = 1.0
     """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
     warm_speech_steps: int = 0
-    """Steps in which the speech net first learns lip shapes by themselves; ours."""
+    """Steps in which the speech net first learns lip shapes by themselves, where features do not tell them; ours."""
     densify_from: int = 500
     """Step of the canonical stage at which faint Gaussians begin to go; growth begins at twice this."""
     densify_until: int = 7_000

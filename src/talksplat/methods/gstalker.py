@@ -107,7 +107,7 @@ class GSTalkerConfig(MethodConfig):
     lips: float = 0.4
     """Weight of L1 on the lips square (lambda 3)."""
     warm_speech_steps: int = 0
-    """Steps in which the speech net first learns lip shapes by themselves; ours."""
+    """Steps in which the speech net first learns lip shapes by themselves, where features do not tell them; ours."""
     speech_rate_factor: float = 1.0
     """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 

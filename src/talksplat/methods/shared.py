@@ -163,16 +163,16 @@ def network_group(
 
 
 def teach_lips(net: SpeechNet, dataset: PortraitDataset, steps: int, seed: int) -> dict[str, float]:
-    """Teach a speech net lip shapes before it ever moves a Gaussian (ours); nothing for 0 steps.
+    """Teach a speech net lip shapes before it ever moves a Gaussian (ours); of ``steps`` 0 it is taught nothing.
 
     The shapes are not the recorded ones but what ridge regression tells of them from speech: with what speech does not
     explain taken out, there is less for the net to learn by heart. Where speech features tell the lips already, there
-    is nothing left to teach.
+    is nothing to teach: whatever the number of steps, the net begins by adding nothing.
     """
-    if not steps:
-        return {}
     if dataset.channels.told:
         net.trust_what_is_told()
+        return {}
+    if not steps:
         return {}
     tracks, train = dataset.portrait.tracks, torch.tensor(dataset.train_frames)
     recorded = articulation_targets(tracks.landmarks[..., :2], tracks.mouth, train)

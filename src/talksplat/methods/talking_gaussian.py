@@ -79,7 +79,7 @@ def warm_start(config: TalkingGaussianConfig, avatar: Avatar, dataset: PortraitD
     if config.rest_units == "median":
         avatar.learn_usual_units(dataset.expression[train])
     figures = teach_lips(avatar.face_speech, dataset, config.warm_speech_steps, seed)
-    if figures:
+    if config.warm_speech_steps or dataset.channels.told:
         avatar.mouth_speech.load_state_dict(avatar.face_speech.state_dict())
     return figures
 

@@ -110,7 +110,7 @@ class TalkingGaussianConfig(MethodConfig):
     torso_mask: float = 0.5
     """Weight of the torso's alpha loss."""
     warm_speech_steps: int = 0
-    """Steps in which the speech nets first learn lip shapes by themselves; ours."""
+    """Steps in which the speech nets first learn lip shapes by themselves, where features do not tell them; ours."""
     speech_rate_factor: float = 1.0
     """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 

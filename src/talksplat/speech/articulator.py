@@ -28,8 +28,8 @@ from talksplat.speech.ridge import PENALTIES, blocks, lip_inputs, ridge, ridge_p
 
 MARGIN = 4
 """Frames on either side of a frame that its channels depend on."""
-SHYEST = 0.01
-"""Deviation below which nothing is told that could be made louder."""
+LEAST_TOLD = 0.25
+"""Deviation below which what is told is not made any louder: there it is mostly noise."""
 OWN = ("shares", "weights", "bias", "shyness")
 """The tensors that are the person's own."""
 Features = Float[np.ndarray, "steps channels"]
@@ -115,7 +115,7 @@ def fit_articulator(
     targets: Float[np.ndarray, "T K"],
     train_frames: Int64[np.ndarray, " train"],
 ) -> Articulator:
-    """Adapt ``prior`` to a recording.
+    """Adapt ``prior`` to a recording; where it is too short to judge anything by blocks, the prior alone tells.
 
     Args:
         features: standardised features of the recording.
@@ -127,19 +127,21 @@ def fit_articulator(
     told = prior.tell(features, frames)[:, : targets.shape[1]].astype(np.float64)
     wanted = targets[frames].astype(np.float64)
     guesses = _held_out(inputs, told, wanted, frames)
-    choice = _best(guesses, wanted, frames)
+    judged = np.concatenate([np.zeros(0, int), *(held for _, held in blocks(frames))])
+    enough = len(judged) == len(frames)
+    choice = _best(guesses, wanted, frames) if enough else np.full(wanted.shape[1], len(guesses) - 1)
     with_prior, penalty = choice // (len(PENALTIES) + 1), choice % (len(PENALTIES) + 1)
     shares = np.where(with_prior, _slopes(told, wanted), 0.0)
     left = wanted - shares * told
     weights, bias = ridge(inputs, left, np.append(PENALTIES, np.inf)[penalty])
-    columns = np.arange(wanted.shape[1])
-    deviation = guesses[choice, :, columns].std(axis=1)
+    told_apart = guesses[choice, :, np.arange(wanted.shape[1])][:, judged]
+    deviation = told_apart.std(axis=1) if enough else np.ones(len(choice))
     return Articulator(
         prior=prior,
         shares=shares.astype(np.float32),
         weights=weights.astype(np.float32),
         bias=bias.astype(np.float32),
-        shyness=np.sqrt(np.clip(deviation, SHYEST, 1.0)).astype(np.float32),
+        shyness=np.sqrt(np.clip(deviation, LEAST_TOLD, 1.0)).astype(np.float32),
     )
 
 

@@ -225,9 +225,7 @@ ENCODERS: dict[str, Callable[[int | None], SpeechEncoder]] = {
     ArticulationEncoder.name: ArticulationEncoder,
     MelEncoder.name: MelEncoder,
 }
-"""Every encoder by name, the default first; each is made with a number of threads."""
-
-DEFAULT_ENCODER = EmbeddingEncoder.name
+"""Every encoder by name; each is made with a number of threads."""
 
 
 def find_encoder(name: str, threads: int | None = None) -> SpeechEncoder:
@@ -239,7 +237,7 @@ def find_encoder(name: str, threads: int | None = None) -> SpeechEncoder:
     if name not in ENCODERS:
         raise InputError(
             f"no speech encoder is called `{name}`; known: {', '.join(ENCODERS)}",
-            hint=f"choose one of them with --speech; `{DEFAULT_ENCODER}` is the default",
+            hint="choose one of them with --speech",
         )
     return ENCODERS[name](threads)
 
