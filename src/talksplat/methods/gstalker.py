@@ -46,9 +46,6 @@ from talksplat.model.fields import TriPlaneEncoder
 from talksplat.model.torso import MOTION_UNIT, TorsoLayer
 
 EYE = UNITS.index("eye_opening")
-CLOSING = 3.0
-"""The eye feature e enters as this many times 1 - e (ours): one number among 33, which is near 1 but for blinks, moved
-no lid."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +105,9 @@ class GSTalkerConfig(MethodConfig):
     """Weight of L1 on the lips square (lambda 3)."""
     warm_speech_steps: int = 0
     """Steps in which the speech net first learns lip shapes by themselves, where features do not tell them; ours."""
+    closing: float = 3.0
+    """The eye feature e enters as this many times 1 - e (ours): one number among 33, near 1 but for blinks, moved no
+    lid."""
     speech_rate_factor: float = 1.0
     """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 
@@ -125,7 +125,8 @@ QUICK = GSTalkerConfig(
     densify_static_from=100,
     max_points=25_000,
     ssim=0.2,
-    eyes=0.4,
+    eyes=0.8,
+    closing=6.0,
     means_rate=1e-4,
     perceptual=0.1,
     perceptual_from=0.4,
@@ -145,7 +146,7 @@ class GSTalker(Avatar):
     ) -> None:
         super().__init__()
         self.cube = config.cube
-        self.degree = config.head_degree
+        self.degree, self.closing = config.head_degree, config.closing
         self.head = GaussianCloud(seeds["head"])
         self.field = TriPlaneEncoder(levels=config.levels, base=64, finest=512, log2_table=config.log2_table, bound=1.0)
         self.speech_net = SpeechNet(channels)
@@ -162,7 +163,7 @@ class GSTalker(Avatar):
         """The head at one instant (Sec. 3.3): G' = (mu + dx, q + dq, s + ds, SH, alpha)."""
         raw = self.head.raw(degree)
         if deformed:
-            closing = CLOSING * (1.0 - condition.expression[EYE : EYE + 1])
+            closing = self.closing * (1.0 - condition.expression[EYE : EYE + 1])
             code = torch.cat([self.speech_net(condition.speech[None])[0], closing])
             if torch.is_grad_enabled():
                 offsets = self.decoder(self.field(self.head.means / self.cube), code)

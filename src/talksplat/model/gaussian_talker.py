@@ -27,7 +27,7 @@ DECODED_SIZE = 0.1353 * TRACKER_UNIT
 """Standard deviation, metres, that the decoder's zero stands for: exp(-2) of the original's units."""
 RESOLUTIONS, CHANNELS = (64, 128), 32
 SPEECH_GAIN, EYE_GAIN, NULL_GAIN = 5.0, 6.0, 0.1
-"""Of what centered tokens hear, and of null: a net's code deviates by 0.2, what is told by 3, closed eyes by 1."""
+"""Of what centered tokens hear, and of null: a net's code deviates by 0.2, what is told by 2, closed eyes by 1."""
 STRUCTURE, APPEARANCE = ("means", "log_scales", "quats"), ("logit_opacities", "harmonics")
 """Attributes that offsets may change, by what they say."""
 
