@@ -172,7 +172,7 @@ def test_pooling_prints_a_table_and_ends_with_one_json_line(tmp_path: Path, caps
         for date, version in (("2026-01-01", "old"), ("2026-01-02", "new")):
             kept = {**cell(name), "date": date, "version": version}
             (tmp_path / f"{name}-{version}.json").write_text(json.dumps(kept))
-    assert clips.main(["--pool", "--results", str(tmp_path)]) == 0
+    assert clips.main(["--pool", "--features", "embedding", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len([text for text in lines if text.startswith("| ")]) == 1 + 3
     last = json.loads(lines[-1])
