@@ -56,9 +56,8 @@ def late(mouths: dict[Voice, np.ndarray], voice: Voice) -> int:
 
 
 def test_lips_shut_within_a_frame_of_nearly_every_p_b_and_m(mouths: dict[Voice, np.ndarray]) -> None:
-    assert (
-        late(mouths, "a") <= 8
-    )  # of 49; 4 or 5 of them: regression tells a frame or two of closed lips as half closed
+    # 4 or 5 of 49: a frame or two of closed lips are told as half closed.
+    assert late(mouths, "a") <= 8
     assert np.isfinite(mouths["a"]).all()
 
 

@@ -103,11 +103,11 @@ class GSTalkerConfig(MethodConfig):
     """Edge of the perceptual patch, pixels."""
     lips: float = 0.4
     """Weight of L1 on the lips square (lambda 3)."""
-    warm_speech_steps: int = 0
-    """Steps in which the speech net first learns lip shapes by themselves, where features do not tell them; ours."""
     closing: float = 3.0
     """The eye feature e enters as this many times 1 - e (ours): one number among 33, near 1 but for blinks, moved no
     lid."""
+    warm_speech_steps: int = 0
+    """Steps in which the speech net first learns lip shapes by themselves, where features do not tell them; ours."""
     speech_rate_factor: float = 1.0
     """Rate of the speech net against the other networks; at 0 it stays what the warm start taught."""
 

@@ -29,7 +29,7 @@ from talksplat.speech.ridge import PENALTIES, blocks, lip_inputs, ridge, ridge_p
 MARGIN = 4
 """Frames on either side of a frame that its channels depend on."""
 LEAST_TOLD = 0.25
-"""Deviation below which what is told is not made any louder: there it is mostly noise."""
+"""Deviation that what is told is taken to have at least: with less it is mostly noise, and not made louder still."""
 OWN = ("shares", "weights", "bias", "shyness")
 """The tensors that are the person's own."""
 Features = Float[np.ndarray, "steps channels"]
@@ -127,15 +127,14 @@ def fit_articulator(
     told = prior.tell(features, frames)[:, : targets.shape[1]].astype(np.float64)
     wanted = targets[frames].astype(np.float64)
     guesses = _held_out(inputs, told, wanted, frames)
-    judged = np.concatenate([np.zeros(0, int), *(held for _, held in blocks(frames))])
-    enough = len(judged) == len(frames)
+    enough = sum(len(held) for _, held in blocks(frames)) == len(frames)
     choice = _best(guesses, wanted, frames) if enough else np.full(wanted.shape[1], len(guesses) - 1)
     with_prior, penalty = choice // (len(PENALTIES) + 1), choice % (len(PENALTIES) + 1)
     shares = np.where(with_prior, _slopes(told, wanted), 0.0)
     left = wanted - shares * told
     weights, bias = ridge(inputs, left, np.append(PENALTIES, np.inf)[penalty])
-    told_apart = guesses[choice, :, np.arange(wanted.shape[1])][:, judged]
-    deviation = told_apart.std(axis=1) if enough else np.ones(len(choice))
+    columns = np.arange(wanted.shape[1])
+    deviation = guesses[choice, :, columns].std(axis=1) if enough else np.ones(len(columns))
     return Articulator(
         prior=prior,
         shares=shares.astype(np.float32),

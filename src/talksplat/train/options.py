@@ -17,7 +17,7 @@ class TrainOptions:
     preset: str = "quick"
     """`quick` takes about ten minutes on two cores, `full` the paper's iterations."""
     speech: str = "articulation"
-    """Speech encoder whose features drive the avatar; `prepare` must have run it."""
+    """Speech encoder whose features drive the avatar; `prepare` must have run it (for articulation, embedding)."""
     prior: Path | None = None
     """Prior of speech and lips that `articulation` adapts to the person; the shipped one by default."""
     device: Literal["cpu", "cuda"] = "cpu"
