@@ -27,6 +27,10 @@ SHORT = {
         "warm_speech_steps=20",
     ),
     "talking-gaussian": ("pace=500", "mouth_pace=1", "warm_speech_steps=20"),
+    "gaussian-talker": (
+        *("static_steps=30", "steps=60", "torso_static_steps=10", "torso_steps=20", "joint_steps=20"),
+        "warm_speech_steps=20",
+    ),
 }
 
 

@@ -67,6 +67,22 @@ def test_a_net_that_trusts_what_is_told_adds_nothing_until_it_learns() -> None:
     assert ((net(speech)[:, 3:] * wanted).sum() > 0).item()
 
 
+def test_what_adds_nothing_does_not_run_unless_it_may_learn() -> None:
+    net, speech, runs = SpeechNet(SpeechChannels(12, told=3)), torch.randn(4, 8, 12, 16), []
+    net.window_net.register_forward_hook(lambda *_: runs.append(1))
+    with torch.no_grad():
+        assert net(speech)[:, 3:].any()
+        net.trust_what_is_told()
+        assert len(runs) == 1
+        silent = net(speech)
+    assert len(runs) == 1
+    assert torch.equal(net(speech), silent)
+    assert len(runs) == 2
+    with torch.no_grad():
+        net.window_net.linear[-1].bias[5] = 1.0
+        assert net(speech)[:, 3:].any()
+
+
 def test_frequency_code_opens_from_coarse_to_fine() -> None:
     values = torch.tensor([0.3, -0.1])
     full = frequency_code(values, 6)

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from talksplat.speech.windows import WINDOW_STEPS, WINDOWS, WINDOWS_BEFORE
 
@@ -88,10 +89,16 @@ class SpeechNet(nn.Module):
         """Speech codes of a batch of conditions."""
         batch, windows, channels, steps = speech.shape
         heard = channels - self.channels.told
-        codes = self.window_net(speech[:, :, :heard].reshape(batch * windows, heard, steps))
         middle = slice(WINDOW_STEPS // 2 - 1, WINDOW_STEPS // 2 + 1)
-        told = speech[:, WINDOWS_BEFORE, heard:, middle].mean(-1)
-        return torch.cat([TOLD_GAIN * told, self.attention(codes.reshape(batch, windows, -1))], 1)
+        told = TOLD_GAIN * speech[:, WINDOWS_BEFORE, heard:, middle].mean(-1)
+        if self._adds_nothing():
+            return F.pad(told, (0, SPEECH_CODE - self.channels.told))
+        codes = self.window_net(speech[:, :, :heard].reshape(batch * windows, heard, steps))
+        return torch.cat([told, self.attention(codes.reshape(batch, windows, -1))], 1)
+
+    def _adds_nothing(self) -> bool:
+        """Whether the network's own part is zero whatever it hears and no gradient is wanted: it need not run."""
+        return not torch.is_grad_enabled() and not any(p.any() for p in self.window_net.linear[-1].parameters())
 
 
 def frequency_code(values: Float[Tensor, " n"], octaves: int, progress: float = 1.0) -> Float[Tensor, " m"]:
