@@ -1,10 +1,10 @@
 """What each part of a method is worth: the same clip trained without it, one table.
 
-    python benchmarks/ablations.py CLIP --method talking-gaussian --out DIR [--set pace=27]
+    python benchmarks/ablations.py CLIP --method talking-gaussian --out DIR [--set pace=27] [--size 256]
 
 Rows are the method as it is and each of its ablations; every row is a cell of benchmarks/clips.py (its settings say
-which), so rows that are there already are read and an interrupted table goes on where it was. ``--set`` applies to all
-rows, for a shorter comparison. Ends with one line of JSON: the figures of every row.
+which), so rows that are there already are read and an interrupted table goes on where it was. ``--set`` and
+``--size`` apply to all rows, for a shorter comparison. Ends with one line of JSON: the figures of every row.
 """
 
 import argparse
@@ -76,6 +76,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], help="a setting of all rows, name=value")
     parser.add_argument("--out", type=Path, required=True, help="folder for portraits, avatars, videos and reports")
     parser.add_argument("--portraits", type=Path, help="folder of clips that are prepared already, CLIP/portrait")
+    parser.add_argument("--size", type=int, default=clips.USUAL_SIZE, help="edge of the portrait's pictures, pixels")
     parser.add_argument("--speech", type=Path, default=clips.SPEECH, help="sound to speak")
     parser.add_argument("--features", default=clips.DEFAULT_FEATURES, help="speech features that drive the avatar")
     parser.add_argument("--people", type=Path, default=clips.PEOPLE, help="pool of speech and lips for the prior")
@@ -89,7 +90,7 @@ def main() -> int:
             preset=chosen.preset,
             settings=(*chosen.set, *settings),
             version=clips.code_version(),
-            size=512,
+            size=chosen.size,
             consent="published clip, used for measuring",
             speech=chosen.speech,
             folder=chosen.out,
@@ -101,7 +102,8 @@ def main() -> int:
     print("| | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 1))
     for name, row in rows.items():
         print(f"| {name} | " + " | ".join("–" if row[c] is None else f"{row[c]:.3f}" for c in COLUMNS) + " |")
-    about = {"clip": chosen.clip.stem, "method": chosen.method, "features": chosen.features, "settings": chosen.set}
+    about = {"clip": chosen.clip.stem, "size": chosen.size, "method": chosen.method, "features": chosen.features}
+    about["settings"] = chosen.set
     print(json.dumps({"benchmark": "ablations", **about, "rows": rows}))
     return 0
 

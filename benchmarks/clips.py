@@ -9,9 +9,7 @@ that is kept; a second run of the same code reads it instead of computing it aga
 it was. ``--pool`` computes nothing: it judges the kept cells, the newest of each clip where the current code has none.
 
 Clips that lie prepared in ``--portraits`` DIR, as CLIP/portrait, are not prepared again, and cells say nothing of it.
-
-Where speech features are told by a prior, it is fitted on ``--people`` (a pool of `talksplat prior`) without the person
-of the clip.
+A prior that tells speech features is fitted on ``--people`` (a pool of `talksplat prior`) without the clip's person.
 """
 
 from __future__ import annotations
@@ -48,6 +46,7 @@ DEFAULT_FEATURES = TrainOptions().speech
 STAGES = ("prepare", "train", "speak", "evaluate")
 LIP_CLIPS = ("may-13s", "lieu-45s", "presenter-71s")
 """Clips whose lips must follow the speech, each by itself and all three together."""
+USUAL_SIZE = 512
 LEAST_CORRELATION = 0.5
 LEAST_CLOSED = 0.5
 """Share of the way from the usual opening to the person's own closed eyes that the avatar's must go."""
@@ -79,9 +78,10 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Name of the cell's file; `embedding`, once the only features, is not named."""
+        """Name of the cell's file; `embedding` and 512 pixels, once the only ones, are not named."""
         features = "" if self.features == "embedding" else f"-{self.features}"
-        return cell_name(self.clip.stem, self.method, self.preset + features, self.settings, self.version)
+        size = "" if self.size == USUAL_SIZE else f"-{self.size}px"
+        return cell_name(self.clip.stem, self.method, self.preset + features + size, self.settings, self.version)
 
     def prior_without_person(self) -> Path:
         """The file of a prior that has not seen the clip's person, fitted if it is not there yet."""
@@ -94,7 +94,7 @@ class Job:
     @property
     def portrait(self) -> Path:
         prepared = self.portraits and self.portraits / self.clip.stem
-        return (prepared or self.folder / f"{self.clip.stem}-{self.version}") / "portrait"
+        return (prepared or self.folder / f"{self.clip.stem}-{self.size}px-{self.version}") / "portrait"
 
     @property
     def work(self) -> Path:
@@ -327,8 +327,8 @@ def kept_cells(results: Path, clips: list[str], chosen: argparse.Namespace, vers
     newest: dict[str, Cell] = {}
     for path in sorted(results.glob("*.json")):
         cell = json.loads(path.read_text())
-        found = cell["method"], cell["preset"], cell.get("features", "embedding"), cell["settings"]
-        wanted = chosen.method, chosen.preset, chosen.features, chosen.set
+        found = cell["method"], cell["preset"], cell.get("features", "embedding"), cell["settings"], cell["size"]
+        wanted = chosen.method, chosen.preset, chosen.features, chosen.set, chosen.size
         if found == wanted and (not clips or cell["clip"] in clips):
             rank = (cell["version"] == version, cell["date"])
             other = newest.get(cell["clip"])
@@ -359,7 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for portraits, avatars, videos and reports")
     parser.add_argument("--speech", type=Path, default=SPEECH, help="sound to speak")
     parser.add_argument("--portraits", type=Path, help="folder of clips that are prepared already, CLIP/portrait")
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--size", type=int, default=USUAL_SIZE)
     parser.add_argument("--consent", default="published clip, used for measuring")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of kept cells")
     parser.add_argument("--pool", action="store_true", help="judge kept cells, compute nothing")

@@ -129,6 +129,7 @@ def cell(clip: str, **changes) -> dict:
         "method": "gstalker",
         "preset": "quick",
         "settings": [],
+        "size": 512,
         "version": "v",
         "date": "2026-01-01",
         "stages": {stage: {"seconds": 1.0, "peak_memory_mb": 5.0} for stage in clips.STAGES},
@@ -172,6 +173,8 @@ def test_pooling_prints_a_table_and_ends_with_one_json_line(tmp_path: Path, caps
         for date, version in (("2026-01-01", "old"), ("2026-01-02", "new")):
             kept = {**cell(name), "date": date, "version": version}
             (tmp_path / f"{name}-{version}.json").write_text(json.dumps(kept))
+        smaller = {**cell(name, correlation=0.1), "size": 256, "date": "2026-01-03", "version": "small"}
+        (tmp_path / f"{name}-small.json").write_text(json.dumps(smaller))
     assert clips.main(["--pool", "--features", "embedding", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len([text for text in lines if text.startswith("| ")]) == 1 + 3
