@@ -57,6 +57,21 @@ def test_who_speaks_otherwise_is_told_by_the_own_recording(prior: ArticulationPr
     assert alike(found.tell(features, TEST), lips[TEST]) > 0.3 + abs(alike(prior.tell(features)[TEST, :7], lips[TEST]))
 
 
+def test_the_prior_alone_stays_where_own_data_are_no_clear_gain(
+    prior: ArticulationPrior, features: np.ndarray, told: np.ndarray
+) -> None:
+    taught = alone = 0
+    for seed in range(4):
+        rough = np.random.default_rng(seed).normal(size=(FRAMES + 20, told.shape[1]))
+        noise = np.apply_along_axis(lambda column: np.convolve(column, np.hanning(9), "same"), 0, rough)[10:-10]
+        lips = told / told.std(0) + noise / noise.std(0)
+        few = TRAIN[seed : seed + 100]
+        found = fit_articulator(prior, features, (lips - lips[few].mean(0)) / lips[few].std(0), few)
+        alone += int((np.abs(found.weights).max(0) == 0).sum())
+        taught += found.channels
+    assert alone >= 0.7 * taught
+
+
 def test_channels_move_by_the_root_of_how_well_lips_are_told(
     prior: ArticulationPrior, features: np.ndarray, told: np.ndarray
 ) -> None:
