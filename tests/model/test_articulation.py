@@ -2,10 +2,13 @@
 
 import math
 
+import pytest
 import torch
 
-from talksplat.model.articulation import articulation_targets, lip_shapes, teach_articulation
+from talksplat.camera import rotations_of_euler
+from talksplat.model.articulation import articulation_targets, lip_shapes, person_articulation, teach_articulation
 from talksplat.model.conditioning import SpeechChannels, SpeechNet
+from talksplat.portrait import Tracks
 from talksplat.speech.windows import windows_of_frames
 
 
@@ -16,6 +19,35 @@ def test_lip_shapes_ignore_place_roll_and_size() -> None:
     turn = torch.tensor([[math.cos(0.3), -math.sin(0.3)], [math.sin(0.3), math.cos(0.3)]])
     moved = 1.7 * landmarks @ turn.T + torch.tensor([13.0, -4.0])
     assert torch.allclose(lip_shapes(landmarks), lip_shapes(moved), atol=1e-4)
+
+
+@pytest.mark.parametrize("turning", [0.0, 0.1])
+def test_articulation_is_what_turning_the_head_leaves(turning: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    angles = turning * torch.randn(400, 3, generator=generator)
+    said = torch.randn(400, 3, generator=generator)
+    poses = torch.eye(4).repeat(400, 1, 1)
+    flipped = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # As camera axes are to the head's.
+    poses[:, :3, :3] = rotations_of_euler(angles) @ flipped
+    still = torch.zeros(400)
+    tracks = Tracks(
+        head_to_camera=poses,
+        landmarks=torch.randn(1, 478, 3, generator=generator).expand(400, -1, -1) * 20 + 100,
+        blendshapes=torch.zeros(400, 52),
+        action_units=torch.zeros(400, 7),
+        eye_opening=still,
+        mouth=0.05 * said + 0.5 * angles @ torch.randn(3, 3, generator=generator),
+        reprojection=still,
+        usable=still == 0,
+        face_shape=torch.zeros(468, 3),
+    )
+    train = torch.arange(300)
+    found = person_articulation(tracks, torch.eye(80)[:2], train)
+    assert torch.allclose(found[train].mean(0), torch.zeros(5), atol=1e-5)
+    assert torch.allclose(found[train, :3].std(0), torch.ones(3), atol=1e-4)
+    agreement = torch.corrcoef(torch.cat([found[300:, :3], said[300:]], 1).T)[:3, 3:].diag()
+    assert (agreement > 0.97).all()
+    assert (found[:, 3:] == 0).all()  # These lips do not move.
 
 
 def test_warm_start_beats_knowing_nothing_on_frames_it_never_saw() -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from talksplat.camera import euler_of_rotations
 from talksplat.landmarks import EYE_CORNERS, LIPS, RIGID
 from talksplat.model.conditioning import SPEECH_CODE, SpeechNet
 from talksplat.portrait import Tracks
@@ -19,6 +20,10 @@ from talksplat.speech.windows import windows_of_frames
 
 COMPONENTS = 8
 """Principal components of lip shape that the warm start teaches."""
+STILL = 0.01
+"""Radians: a head that turns by less is taken to turn by as much, since the rest is noise of its track."""
+TURNING_PENALTY = 0.05
+"""Of the regression of lips on the head's angles, by frame."""
 
 
 def lip_shapes(landmarks: Float[Tensor, "T 478 2"]) -> Float[Tensor, "T 80"]:
@@ -51,12 +56,27 @@ def person_articulation(
 ) -> Float[Tensor, "T measures"]:
     """Mouth measures and the given components of lip shape, in the person's deviations on the frames ``train``.
 
-    What does not move is zero.
+    What turning the head does to the picture of the lips is taken out (ours): it is no articulation, and speech cannot
+    tell it. An avatar draws it by turning, and should not learn it a second time from numbers that are missing when it
+    says something new. What does not move is zero.
     """
     shapes = lip_shapes(tracks.landmarks[..., :2])
     raw = torch.cat([tracks.mouth, (shapes - shapes[train].mean(0)) @ components.T], 1)
-    deviation = raw[train].std(0)
-    return (raw - raw[train].mean(0)) / torch.where(deviation > 1e-5, deviation, torch.inf)
+    centered = raw - raw[train].mean(0)
+    own = centered - _explained_by_turning(tracks.head_to_camera[:, :3, :3], centered, train)
+    deviation = own[train].std(0)
+    return own / torch.where(deviation > 1e-5, deviation, torch.inf)
+
+
+def _explained_by_turning(
+    rotations: Float[Tensor, "T 3 3"], values: Float[Tensor, "T K"], train: Int[Tensor, " n"]
+) -> Float[Tensor, "T K"]:
+    """Ridge regression of ``values`` (of mean zero on the frames ``train``) on the head's three angles."""
+    angles = euler_of_rotations(rotations @ rotations[train[len(train) // 2]].T)
+    turned = (angles - angles[train].mean(0)) / angles[train].std(0).clamp_min(STILL)
+    known = turned[train]
+    doubt = TURNING_PENALTY * len(train) * torch.eye(3)
+    return turned @ torch.linalg.solve(known.T @ known + doubt, known.T @ values[train])
 
 
 def teach_articulation(
