@@ -11,7 +11,6 @@ correlations by clip.
 """
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -25,17 +24,10 @@ from talksplat.portrait import Portrait
 from talksplat.speech.articulator import fit_articulator
 from talksplat.speech.baseline import fit_lip_baseline
 from talksplat.speech.prior import MEASURES, ArticulationPrior
-from talksplat.speech.ridge import PURGED
+from talksplat.speech.ridge import blocks
 from talksplat.storage import write_json
 
-FIFTHS = 5
 Frames = Int64[np.ndarray, " n"]
-
-
-def fifths(frames: Frames) -> Iterator[tuple[Frames, Frames]]:
-    """Frames to fit on and to judge on, for every fifth."""
-    for held in np.array_split(frames, FIFTHS):
-        yield frames[(frames < held[0] - PURGED) | (frames > held[-1] + PURGED)], held
 
 
 def correlations(
@@ -69,7 +61,9 @@ def main() -> None:
     for name, (portrait, prior) in clips.items():
         dataset = PortraitDataset(portrait, "embedding")
         heard, held_out = dataset.heard.numpy(), (np.array(dataset.train_frames), np.array(dataset.test_frames))
-        parts = [correlations(portrait, heard, prior, *part) for part in (held_out, *fifths(np.concatenate(held_out)))]
+        every = np.concatenate(held_out)
+        fifths = [(every[kept], every[held]) for kept, held in blocks(every)]
+        parts = [correlations(portrait, heard, prior, *part) for part in (held_out, *fifths)]
         found[name] = {
             who: {
                 "held out": dict(zip(MEASURES, parts[0][who], strict=True)),
