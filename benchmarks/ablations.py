@@ -12,7 +12,11 @@ import json
 import sys
 from pathlib import Path
 
-import clips
+from cells import RESULTS, USUAL_SIZE, Cell, lip, score
+from clips import DEFAULT_FEATURES, PEOPLE, SPEECH, Job, fill
+from version import code_version
+
+from talksplat.report.figures import AVATAR
 
 ABLATIONS = {
     "talking-gaussian": {
@@ -52,14 +56,14 @@ ABLATIONS = {
 COLUMNS = ("PSNR", "perceptual", "mouth PSNR", "mouth perceptual", "lips r", "LMD %", "silence", "shut eyes", "train s")
 
 
-def figures(cell: clips.Cell) -> dict[str, float | None]:
+def figures(cell: Cell) -> dict[str, float | None]:
     """A row's figures by column."""
-    lips = clips.lip(cell, clips.AVATAR)
+    lips = lip(cell, AVATAR)
     return {
-        "PSNR": clips.score(cell, clips.AVATAR, "frame", "psnr"),
-        "perceptual": clips.score(cell, clips.AVATAR, "frame", "perceptual"),
-        "mouth PSNR": clips.score(cell, clips.AVATAR, "mouth", "psnr"),
-        "mouth perceptual": clips.score(cell, clips.AVATAR, "mouth", "perceptual"),
+        "PSNR": score(cell, AVATAR, "frame", "psnr"),
+        "perceptual": score(cell, AVATAR, "frame", "perceptual"),
+        "mouth PSNR": score(cell, AVATAR, "mouth", "psnr"),
+        "mouth perceptual": score(cell, AVATAR, "mouth", "perceptual"),
         "lips r": lips["correlation"]["value"],
         "LMD %": lips["relative_distance"]["value"],
         "silence": cell["report"]["silence"]["silent"],
@@ -76,20 +80,20 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], help="a setting of all rows, name=value")
     parser.add_argument("--out", type=Path, required=True, help="folder for portraits, avatars, videos and reports")
     parser.add_argument("--portraits", type=Path, help="folder of clips that are prepared already, CLIP/portrait")
-    parser.add_argument("--size", type=int, default=clips.USUAL_SIZE, help="edge of the portrait's pictures, pixels")
-    parser.add_argument("--speech", type=Path, default=clips.SPEECH, help="sound to speak")
-    parser.add_argument("--features", default=clips.DEFAULT_FEATURES, help="speech features that drive the avatar")
-    parser.add_argument("--people", type=Path, default=clips.PEOPLE, help="pool of speech and lips for the prior")
-    parser.add_argument("--results", type=Path, default=clips.RESULTS, help="folder of kept cells")
+    parser.add_argument("--size", type=int, default=USUAL_SIZE, help="edge of the portrait's pictures, pixels")
+    parser.add_argument("--speech", type=Path, default=SPEECH, help="sound to speak")
+    parser.add_argument("--features", default=DEFAULT_FEATURES, help="speech features that drive the avatar")
+    parser.add_argument("--people", type=Path, default=PEOPLE, help="pool of speech and lips for the prior")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of kept cells")
     chosen = parser.parse_args()
     rows = {}
     for name, settings in ABLATIONS[chosen.method].items():
-        job = clips.Job(
+        job = Job(
             clip=chosen.clip,
             method=chosen.method,
             preset=chosen.preset,
             settings=(*chosen.set, *settings),
-            version=clips.code_version(),
+            version=code_version(),
             size=chosen.size,
             consent="published clip, used for measuring",
             speech=chosen.speech,
@@ -98,7 +102,7 @@ def main() -> int:
             people=chosen.people,
             portraits=chosen.portraits,
         )
-        rows[name] = figures(clips.fill(job, chosen.results))
+        rows[name] = figures(fill(job, chosen.results))
     print("| | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 1))
     for name, row in rows.items():
         print(f"| {name} | " + " | ".join("–" if row[c] is None else f"{row[c]:.3f}" for c in COLUMNS) + " |")

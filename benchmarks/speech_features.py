@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import clips
+from cells import RESULTS, Cell, kept_cells, lip, opening, score
 
 from talksplat.clock import FRAME_RATE
 from talksplat.metrics.sync import difference_interval
@@ -25,46 +25,38 @@ SHORT = 20.5
 """Seconds of the longest clip that counts as short."""
 
 
-def figures(cell: clips.Cell) -> dict[str, float | None]:
+def figures(cell: Cell) -> dict[str, float | None]:
     """What is compared of a cell."""
-    lips = clips.lip(cell, AVATAR)
+    lips = lip(cell, AVATAR)
     return {
         "lip correlation": lips["correlation"]["value"],
         "LMD %": lips["relative_distance"]["value"],
-        "mouth perceptual": clips.score(cell, AVATAR, "mouth", "perceptual"),
+        "mouth perceptual": score(cell, AVATAR, "mouth", "perceptual"),
     }
 
 
-def seconds(cell: clips.Cell) -> float:
+def seconds(cell: Cell) -> float:
     """Length of the clip."""
     subject = cell["report"]["subject"]
     return (subject["train_frames"] + subject["test_frames"]) / FRAME_RATE
 
 
-def pairs_of(results: Path, method: str, preset: str) -> dict[str, tuple[clips.Cell, clips.Cell]]:
+def pairs_of(results: Path, method: str, preset: str) -> dict[str, tuple[Cell, Cell]]:
     """The newest cells of a method with either features, for clips that have both."""
-    newest: dict[tuple[str, str], clips.Cell] = {}
-    for path in sorted(results.glob("*.json")):
-        cell = json.loads(path.read_text())
-        features = cell.get("features", FEATURES[0])
-        if (cell["method"], cell["preset"], cell["settings"]) == (method, preset, []) and features in FEATURES:
-            other = newest.get((cell["clip"], features))
-            if other is None or cell["date"] > other["date"]:
-                newest[cell["clip"], features] = cell
-    names = {clip for clip, _ in newest if all((clip, features) in newest for features in FEATURES)}
-    return {clip: (newest[clip, FEATURES[0]], newest[clip, FEATURES[1]]) for clip in sorted(names)}
+    plain, told = (kept_cells(results, method=method, preset=preset, features=features) for features in FEATURES)
+    return {clip: (plain[clip], told[clip]) for clip in plain if clip in told}
 
 
-def gain(pairs: list[tuple[clips.Cell, clips.Cell]]) -> list[float] | None:
+def gain(pairs: list[tuple[Cell, Cell]]) -> list[float] | None:
     """Pooled lip correlation with articulation less that with the embedding alone, and its interval."""
     if not pairs:
         return None
-    plain, told = ([clips.opening(pair[n], AVATAR) for pair in pairs] for n in (0, 1))
-    found = difference_interval(told, plain, [clips.opening(pair[0], TRUTH) for pair in pairs])
+    plain, told = ([opening(pair[n], AVATAR) for pair in pairs] for n in (0, 1))
+    found = difference_interval(told, plain, [opening(pair[0], TRUTH) for pair in pairs])
     return [found.value, found.low, found.high]
 
 
-def compared(pairs: dict[str, tuple[clips.Cell, clips.Cell]]) -> dict[str, Any]:
+def compared(pairs: dict[str, tuple[Cell, Cell]]) -> dict[str, Any]:
     """Figures by clip and the pooled differences."""
     short = {clip: seconds(pair[0]) <= SHORT for clip, pair in pairs.items()}
     return {
@@ -84,7 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=["gstalker", "gaussian-talker"])
     parser.add_argument("--preset", default="quick")
-    parser.add_argument("--results", type=Path, default=clips.RESULTS, help="folder of kept cells")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of kept cells")
     given = parser.parse_args()
     found = {method: compared(pairs_of(given.results, method, given.preset)) for method in given.methods}
     for method, result in found.items():

@@ -6,9 +6,13 @@ import resource
 import sys
 from pathlib import Path
 
+import cells
 import clips
 import numpy as np
 import pytest
+from version import code_version
+
+from talksplat.portrait import FORMAT, PortraitInfo, Provenance
 
 
 def report(correlation: float = 0.7, psnr: float = 30.0, linear_noise: float = 0.5) -> dict:
@@ -84,7 +88,7 @@ def test_an_interrupted_cell_goes_on_and_a_finished_one_is_read(job, tmp_path: P
     second = Runner(report())
     cell = clips.fill(job, tmp_path / "kept", second)
     assert second.ran == ["speak", "evaluate"]
-    assert [cell["stages"][stage]["resumed"] for stage in clips.STAGES] == [False, False, True, False]
+    assert [cell["stages"][stage]["resumed"] for stage in cells.STAGES] == [False, False, True, False]
     third = Runner(report())
     assert clips.fill(job, tmp_path / "kept", third) == cell
     assert third.ran == []
@@ -92,13 +96,26 @@ def test_an_interrupted_cell_goes_on_and_a_finished_one_is_read(job, tmp_path: P
     assert kept.name == "may-13s-gstalker-quick-points_5-0123456789ab.json"
 
 
+def keep_portrait(folder: Path, size: int) -> None:
+    """What is read of a portrait before it is used."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = Provenance("a test", "may-13s.mp4", "0" * 64, "2026-01-01T00:00:00Z", "talksplat")
+    camera = np.eye(3).tolist()
+    PortraitInfo(FORMAT, about, 331, size, camera, np.eye(4).tolist(), 1.0).save(folder)
+
+
 def test_a_clip_that_is_prepared_already_is_not_prepared_again(job, tmp_path: Path):
     runner = Runner(report())
     prepared = dataclasses.replace(job, portraits=tmp_path / "portraits")
+    keep_portrait(prepared.portrait, size=256)
+    with pytest.raises(RuntimeError, match="of 256 pixels, expected 512"):
+        clips.fill(prepared, tmp_path / "kept", runner)
+    assert runner.ran == []
+    keep_portrait(prepared.portrait, size=512)
     cell = clips.fill(prepared, tmp_path / "kept", runner)
     assert runner.ran == list(cell["stages"]) == ["train", "speak", "evaluate"]
     assert str(tmp_path / "portraits" / "may-13s" / "portrait") in prepared.commands()["train"]
-    assert clips.row(cell)[1] == "–"
+    assert cells.row(cell)[1] == "–"
 
 
 def test_a_kept_cell_names_no_path(job, tmp_path: Path):
@@ -114,13 +131,13 @@ def test_the_code_version_follows_sources_and_nothing_else(tmp_path: Path):
     (tmp_path / "native").mkdir()
     (tmp_path / "src" / "p" / "a.py").write_text("1")
     (tmp_path / "native" / "b.cpp").write_text("2")
-    version = clips.code_version(tmp_path)
+    version = code_version(tmp_path)
     (tmp_path / "src" / "p" / "__pycache__" / "a.pyc").write_text("x")
     (tmp_path / "src" / "p" / "b.so").write_text("x")
     (tmp_path / "tests.py").write_text("x")
-    assert clips.code_version(tmp_path) == version
+    assert code_version(tmp_path) == version
     (tmp_path / "native" / "b.cpp").write_text("3")
-    assert clips.code_version(tmp_path) != version
+    assert code_version(tmp_path) != version
 
 
 def cell(clip: str, **changes) -> dict:
@@ -132,44 +149,44 @@ def cell(clip: str, **changes) -> dict:
         "size": 512,
         "version": "v",
         "date": "2026-01-01",
-        "stages": {stage: {"seconds": 1.0, "peak_memory_mb": 5.0} for stage in clips.STAGES},
+        "stages": {stage: {"seconds": 1.0, "peak_memory_mb": 5.0} for stage in cells.STAGES},
         "report": report(**changes),
     }
 
 
 def test_verdicts_hold_and_fail_by_the_bars():
-    assert all(clips.verdicts(cell("may-13s")).values())
-    weak = clips.verdicts(cell("may-13s", correlation=0.49))
+    assert all(cells.verdicts(cell("may-13s")).values())
+    weak = cells.verdicts(cell("may-13s", correlation=0.49))
     assert [name for name, met in weak.items() if not met] == ["lip_correlation"]
-    assert "lip_correlation" not in clips.verdicts(cell("another", correlation=0.1))
-    blurred = clips.verdicts(cell("may-13s", psnr=26.0))
+    assert "lip_correlation" not in cells.verdicts(cell("another", correlation=0.1))
+    blurred = cells.verdicts(cell("may-13s", psnr=26.0))
     assert [name for name, met in blurred.items() if not met] == ["mouth_psnr", "mouth_perceptual"]
     unmeasured = cell("may-13s")
     unmeasured["report"]["scores"] = [s for s in unmeasured["report"]["scores"] if s["metric"] == "psnr"]
-    assert not clips.verdicts(unmeasured)["frame_perceptual"]
+    assert not cells.verdicts(unmeasured)["frame_perceptual"]
     staring, unread, older = cell("may-13s"), cell("may-13s"), cell("may-13s")
     staring["report"]["eyes"] = {"shut": 0.6, "recorded": 0.1}
     unread["report"]["eyes"] = {"shut": None, "recorded": 0.1}
     del older["report"]["eyes"]
-    assert not clips.verdicts(staring)["eyes"]
-    assert not clips.verdicts(unread)["eyes"]
-    assert "eyes" not in clips.verdicts(older)
+    assert not cells.verdicts(staring)["eyes"]
+    assert not cells.verdicts(unread)["eyes"]
+    assert "eyes" not in cells.verdicts(older)
 
 
 def test_the_lips_are_pooled_once_all_three_clips_are_there():
-    cells = [cell(name) for name in clips.LIP_CLIPS]
-    assert clips.pooled_difference(cells[:2]) is None
-    found = clips.pooled_difference(cells)
+    judged = [cell(name) for name in cells.LIP_CLIPS]
+    assert cells.pooled_difference(judged[:2]) is None
+    found = cells.pooled_difference(judged)
     assert found.low > 0  # The avatar of these reports follows the truth exactly, the baseline with noise.
-    for one in cells:
+    for one in judged:
         openings = one["report"]["series"]["openings"]
         openings["avatar"], openings["linear baseline"] = openings["linear baseline"], openings["avatar"]
-    found = clips.pooled_difference(cells)
-    assert clips.summary(cells, [])["passed"] == (found.low >= -0.1)
+    found = cells.pooled_difference(judged)
+    assert cells.summary(judged, [])["passed"] == (found.low >= -0.1)
 
 
 def test_pooling_prints_a_table_and_ends_with_one_json_line(tmp_path: Path, capsys):
-    for name in clips.LIP_CLIPS:
+    for name in cells.LIP_CLIPS:
         for date, version in (("2026-01-01", "old"), ("2026-01-02", "new")):
             kept = {**cell(name), "date": date, "version": version}
             (tmp_path / f"{name}-{version}.json").write_text(json.dumps(kept))
@@ -181,7 +198,7 @@ def test_pooling_prints_a_table_and_ends_with_one_json_line(tmp_path: Path, caps
     last = json.loads(lines[-1])
     assert last["passed"]
     assert last["versions"] == ["new"]
-    assert [json.loads(text)["clip"] for text in lines[-4:-1]] == sorted(clips.LIP_CLIPS)
+    assert [json.loads(text)["clip"] for text in lines[-4:-1]] == sorted(cells.LIP_CLIPS)
     assert "series" not in json.loads(lines[-2])["report"]
 
 
