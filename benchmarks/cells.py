@@ -24,6 +24,8 @@ USUAL_SIZE = 512
 LEAST_CORRELATION = 0.5
 LEAST_CLOSED = 0.5
 """Share of the way from the usual opening to the person's own closed eyes that the avatar's must go."""
+MOST_OPEN = 0.02
+"""How much wider than the own closed mouth it may stand open in silence, distances of the outer eye corners."""
 LEAST_POOLED_DIFFERENCE = -0.1
 """Lower bound of the pooled correlation less that of the linear baseline."""
 
@@ -60,6 +62,8 @@ def verdicts(cell: Cell) -> dict[str, bool]:
     if eyes is not None:
         shut, recorded = eyes["shut"], eyes["recorded"]
         found["eyes"] = None not in (shut, recorded) and 1 - shut >= LEAST_CLOSED * (1 - recorded)
+    silent, closed = cell["report"]["silence"]["silent"], cell["report"]["silence"]["closed"]
+    found["silence"] = silent is not None and silent <= closed + MOST_OPEN
     if cell["clip"] in LIP_CLIPS:
         reached = lip(cell, AVATAR)["correlation"]["value"]
         found["lip_correlation"] = reached is not None and reached >= LEAST_CORRELATION

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,20 @@ class Job:
         return cell_name(self.clip.stem, self.method, self.preset + features + size, self.settings, self.version)
 
     def prior_without_person(self) -> Path:
-        """The file of a prior that has not seen the clip's person, fitted if it is not there yet."""
+        """The file of a prior that has not seen the clip's person, fitted if it is not there yet.
+
+        Raises:
+            RuntimeError: it could not be fitted; why is on standard error already.
+        """
         person = SAME_PERSON.get(self.clip.stem, self.clip.stem)
         found = self.folder / f"prior-without-{person}-{self.version}.safetensors"
         if not found.is_file():
-            priors_without([person], self.people)[0].save(found)
+            # In a process of its own: a stage's largest memory begins with that of the process that starts it.
+            fitting = get_context("spawn").Process(target=_fit_without, args=(person, self.people, found))
+            fitting.start()
+            fitting.join()
+            if fitting.exitcode:
+                raise RuntimeError(f"no prior could be fitted on `{self.people}` without {person}")
         return found
 
     @property
@@ -102,6 +112,10 @@ class Job:
             "speak": ["speak", avatar, "--audio", str(self.speech), "--out", str(self.work / "speech.mp4")],
             "evaluate": ["evaluate", avatar, portrait, "--out", str(self.work / "report")],
         }
+
+
+def _fit_without(person: str, people: Path, path: Path) -> None:
+    priors_without([person], people)[0].save(path)
 
 
 def cell_name(clip: str, method: str, preset: str, settings: Iterable[str], version: str) -> str:

@@ -168,6 +168,9 @@ def test_verdicts_hold_and_fail_by_the_bars():
     staring["report"]["eyes"] = {"shut": 0.6, "recorded": 0.1}
     unread["report"]["eyes"] = {"shut": None, "recorded": 0.1}
     del older["report"]["eyes"]
+    gaping = cell("may-13s")
+    gaping["report"]["silence"] = {"silent": 0.031, "closed": 0.01}
+    assert [name for name, met in cells.verdicts(gaping).items() if not met] == ["silence"]
     assert not cells.verdicts(staring)["eyes"]
     assert not cells.verdicts(unread)["eyes"]
     assert "eyes" not in cells.verdicts(older)
