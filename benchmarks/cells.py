@@ -34,9 +34,15 @@ Cell = dict[str, Any]
 
 def score(cell: Cell, candidate: str, area: str, metric: str) -> float | None:
     """Mean of a picture metric over the judged frames; None where it was not measured."""
+    found = score_interval(cell, candidate, area, metric)
+    return None if found is None else found["value"]
+
+
+def score_interval(cell: Cell, candidate: str, area: str, metric: str) -> dict[str, float] | None:
+    """The same as value, low and high."""
     for found in cell["report"]["scores"]:
         if (found["candidate"], found["area"], found["metric"]) == (candidate, area, metric):
-            return found["interval"]["value"]
+            return found["interval"]
     return None
 
 

@@ -4,17 +4,20 @@
 
 Rows are the clips of which cells with both features are kept (the newest of each). Lip correlation, mouth landmark
 distance and perceptual distance of the mouth crop on held-out frames; the differences of lip correlation are pooled
-over clips up to 20 s and over longer ones (paired block bootstrap in blocks of 12 frames). Nothing is trained. Ends
-with one line of JSON.
+over clips up to 20 s and over longer ones (paired block bootstrap in blocks of 12 frames), those of the two distances
+are averaged, with the interval of unpaired figures: cells keep no distance by frame. Nothing is trained. Ends with one
+line of JSON.
 """
 
 import argparse
 import json
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cells import RESULTS, Cell, kept_cells, lip, opening, score
+from cells import RESULTS, Cell, kept_cells, lip, opening, score, score_interval
 
 from talksplat.clock import FRAME_RATE
 from talksplat.metrics.sync import difference_interval
@@ -56,19 +59,45 @@ def gain(pairs: list[tuple[Cell, Cell]]) -> list[float] | None:
     return [found.value, found.low, found.high]
 
 
+def change(pairs: list[tuple[Cell, Cell]], interval: Callable[[Cell], dict[str, float] | None]) -> list[float] | None:
+    """Mean over clips of a distance with articulation less that with the embedding alone, and its interval.
+
+    The interval is that of independent figures, wider than a paired one would be.
+    """
+    found = [(before, after) for before, after in (map(interval, pair) for pair in pairs) if before and after]
+    if not found:
+        return None
+    mean = sum(after["value"] - before["value"] for before, after in found) / len(found)
+    half = math.hypot(*((each["high"] - each["low"]) / 2 for pair in found for each in pair)) / len(found)
+    return [mean, mean - half, mean + half]
+
+
+def pooled(pairs: list[tuple[Cell, Cell]]) -> dict[str, list[float] | None]:
+    """Differences over several clips together."""
+    return {
+        "lip correlation": gain(pairs),
+        "LMD %": change(pairs, lambda cell: lip(cell, AVATAR)["relative_distance"]),
+        "mouth perceptual": change(pairs, lambda cell: score_interval(cell, AVATAR, "mouth", "perceptual")),
+    }
+
+
 def compared(pairs: dict[str, tuple[Cell, Cell]]) -> dict[str, Any]:
     """Figures by clip and the pooled differences."""
     short = {clip: seconds(pair[0]) <= SHORT for clip, pair in pairs.items()}
     return {
         "clips": {clip: dict(zip(FEATURES, map(figures, pair), strict=True)) for clip, pair in pairs.items()},
-        "gain_up_to_20_s": gain([pair for clip, pair in pairs.items() if short[clip]]),
-        "gain_on_longer": gain([pair for clip, pair in pairs.items() if not short[clip]]),
+        "up to 20 s": pooled([pair for clip, pair in pairs.items() if short[clip]]),
+        "longer": pooled([pair for clip, pair in pairs.items() if not short[clip]]),
     }
 
 
 def _text(row: dict[str, dict[str, float | None]], name: str) -> str:
     values = (row[features][name] for features in FEATURES)
     return " / ".join("–" if value is None else f"{value:.3f}" for value in values)
+
+
+def _difference(found: list[float] | None) -> str:
+    return "–" if found is None else f"{found[0]:+.3f} ({found[1]:+.3f} to {found[2]:+.3f})"
 
 
 def main() -> int:
@@ -83,6 +112,9 @@ def main() -> int:
         for clip, row in result["clips"].items():
             told = "   ".join(f"{name} {_text(row, name)}" for name in row[FEATURES[0]])
             print(f"{method:<18} {clip:<26} {told}")
+        for which in ("up to 20 s", "longer"):
+            told = "   ".join(f"{name} {_difference(found)}" for name, found in result[which].items())
+            print(f"{method:<18} {which + ', difference':<26} {told}")
     print(json.dumps({"benchmark": "speech_features", "features": FEATURES, "methods": found}))
     return 0
 

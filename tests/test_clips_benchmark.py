@@ -10,6 +10,7 @@ import cells
 import clips
 import numpy as np
 import pytest
+import speech_features
 from version import code_version
 
 from talksplat.portrait import FORMAT, PortraitInfo, Provenance
@@ -25,7 +26,7 @@ def report(correlation: float = 0.7, psnr: float = 30.0, linear_noise: float = 0
             "candidate": name,
             "area": area,
             "metric": metric,
-            "interval": {"value": value if metric == "psnr" else -value},
+            "interval": dict.fromkeys(("value", "low", "high"), value if metric == "psnr" else -value),
         }
         for name, value in values.items()
         for area in ("frame", "face", "mouth")
@@ -224,3 +225,24 @@ def test_a_stage_reports_time_and_memory_and_an_error_is_raised(monkeypatch: pyt
     monkeypatch.setattr(clips.subprocess, "Popen", popen(False))
     with pytest.raises(RuntimeError, match="`talksplat prepare` exited with 2"):
         clips.run_stage(["prepare"])
+
+
+def test_two_kinds_of_features_are_paired_by_clip_and_pooled(tmp_path: Path):
+    for clip, length in (("short", 300), ("longer", 900)):
+        for features, distance, noise in (("embedding", 2.0, "linear baseline"), ("articulation", 1.5, "avatar")):
+            kept = {**cell(clip), "features": features}
+            openings = kept["report"]["series"]["openings"]
+            openings["avatar"] = openings[noise]
+            spread = {"value": distance, "low": distance - 0.3, "high": distance + 0.3}
+            kept["report"]["lips"][0]["relative_distance"] = spread
+            kept["report"]["subject"] = {"train_frames": length, "test_frames": 50}
+            (tmp_path / f"{clip}-{features}.json").write_text(json.dumps(kept))
+    (tmp_path / "alone.json").write_text(json.dumps({**cell("alone"), "features": "embedding"}))
+    found = speech_features.compared(speech_features.pairs_of(tmp_path, "gstalker", "quick"))
+    assert set(found["clips"]) == {"short", "longer"}
+    for which in ("up to 20 s", "longer"):
+        value, low, _high = found[which]["lip correlation"]
+        assert value > low > 0
+        # Half the width of two independent figures of +-0.3 each.
+        half = 0.3 * 2**0.5
+        assert found[which]["LMD %"] == pytest.approx([-0.5, -0.5 - half, -0.5 + half])
