@@ -49,11 +49,12 @@ def delayed(sound: np.ndarray, frames: float) -> np.ndarray:
 
 
 def priors_without(people: Sequence[str], pool: Path) -> list[ArticulationPrior]:
-    """A prior for each, fitted without the clip of that name."""
+    """A prior for each, fitted without all clips of whoever is in the clip of that name."""
     clips, fitted = read_pool(pool), dict[tuple[str, ...], ArticulationPrior]()
     found = []
     for name in people:
-        kept = [clip for clip in clips if clip.name != name]
+        left_out = {clip.person for clip in clips if clip.name == name} | {name}
+        kept = [clip for clip in clips if clip.person not in left_out]
         key = tuple(clip.name for clip in kept)
         if key not in fitted:
             fitted[key] = fit_prior(kept, 0, Reporter(quiet=True))

@@ -44,12 +44,15 @@ def test_a_prior_is_trained_and_judged(
     made = json.loads(capsys.readouterr().out)
     assert made["bytes"] == out.stat().st_size
     assert made["seed"] == 4
+    assert [clip["consent"] for clip in made["clips"]] == ["a drawing"] * 3
     assert main(["prior", "evaluate", str(out), str(pool), "--json"]) == 0
     judged = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert set(judged["mean"]) >= {"opening", "width", "outer"}
     assert [row["file"] for row in judged["clips"]] == ["ann", "bob", "cyd"]
     assert main(["prior", "evaluate", str(out), str(pool)]) == 0
-    assert "mean" in capsys.readouterr().out
+    assert "made from ann, bob, cyd" in capsys.readouterr().out
+    assert main(["prior", "train", str(pool), "--out", str(out)]) == 0
+    assert "people left out: opening" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

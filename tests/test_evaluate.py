@@ -12,7 +12,7 @@ import torch
 
 from drawn import draw_portrait
 from talksplat.dataset import PortraitDataset
-from talksplat.errors import InputError, PortraitError
+from talksplat.errors import InputError, MissingInput, PortraitError
 from talksplat.evaluate.areas import squares
 from talksplat.evaluate.baselines import nearest_poses, nearest_speech
 from talksplat.evaluate.evaluation import (
@@ -24,7 +24,7 @@ from talksplat.evaluate.evaluation import (
     run_trial,
     write_everything,
 )
-from talksplat.evaluate.foreign import foreign_voices, judged_voice
+from talksplat.evaluate.foreign import foreign_voices, judged_voice, open_foreign
 from talksplat.evaluate.judges import pairwise
 from talksplat.evaluate.observations import Observations
 from talksplat.evaluate.painter import AvatarPainter, Drive
@@ -344,9 +344,26 @@ def test_foreign_speech_is_said_frame_by_frame(
 
     monkeypatch.setattr("talksplat.evaluate.foreign.spoken_mouth", spoken)
     folder = dataset.portrait.folder
-    found = foreign_voices(saved, [folder, folder], choose_rasterizer("cpu"), QUIET, "cpu", 0)
+    found = foreign_voices(saved, [dataset.portrait] * 2, choose_rasterizer("cpu"), QUIET, "cpu", 0)
     assert asked == [(folder / "audio.wav", FRAMES)] * 2
     assert [voice.correlation.value for voice in found] == pytest.approx([1, 1])
+
+
+def test_foreign_portraits_are_looked_at_before_anything_is_drawn(
+    dataset: PortraitDataset, saved: SavedAvatar, tmp_path: Path
+):
+    folder = dataset.portrait.folder
+    save_avatar(tmp_path / "anna.avatar", saved)
+    for foreign, error, says in (
+        (folder, InputError, "is the one the avatar was made from"),
+        (tmp_path / "nobody", MissingInput, "no such folder"),
+    ):
+        options = EvaluationOptions(foreign=(foreign,))
+        with pytest.raises(error, match=says):
+            evaluate(tmp_path / "anna.avatar", folder, tmp_path / "out", choose_rasterizer("cpu"), QUIET, options)
+    assert not (tmp_path / "out").exists()
+    stranger = dataclasses.replace(saved, provenance=dataclasses.replace(saved.provenance, source_sha256="1" * 64))
+    assert [portrait.folder for portrait in open_foreign(stranger, [folder])] == [folder]
 
 
 def test_an_avatar_of_another_video_is_refused(dataset: PortraitDataset, saved: SavedAvatar, tmp_path: Path):

@@ -61,6 +61,14 @@ class PriorTrain(Verb):
         prior.save(self.out)
         return {"prior": str(self.out), "bytes": self.out.stat().st_size, **prior.card}
 
+    def summary(self, result: dict[str, Any]) -> str:
+        from talksplat.prior.judge import means
+
+        judged = result.get("people left out")
+        told = "not judged" if judged is None else means(judged["mean"])
+        made = f"prior: {result['prior']} ({result['bytes']} bytes, {len(result['clips'])} clips)"
+        return f"{made}\ncorrelation with the lips of people left out: {told}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PriorEvaluate(Verb):

@@ -9,7 +9,7 @@ from tests.drawn import draw_portrait
 from talksplat.dataset import PortraitDataset
 from talksplat.frame import HEAD_LABELS, Label
 from talksplat.gaussians import SH_CONSTANT
-from talksplat.methods.seeding import random_head, random_torso, surface_head, surface_torso
+from talksplat.methods.seeding import face_and_volume, random_head, random_torso, surface_head, surface_torso
 from talksplat.metrics.image import psnr
 from talksplat.model.masks import is_any
 from talksplat.model.torso import slab_half_extent
@@ -43,6 +43,14 @@ def test_surface_start_shows_the_person_before_any_training(dataset: PortraitDat
 def test_surface_start_counts(dataset: PortraitDataset) -> None:
     assert 1_400 < len(surface_head(dataset, 2_000, degree=2).means) < 3_000
     assert 1_400 < len(surface_torso(dataset, 2_000).means) < 3_000
+
+
+def test_a_head_of_surface_and_volume_has_exactly_the_points_asked_for(dataset: PortraitDataset) -> None:
+    head = face_and_volume(dataset, 2_000, degree=1, seed=0)
+    assert len(head.means) == 2_000
+    alone = surface_head(dataset, 1_600, degree=1).means
+    on_surface = (torch.cdist(head.means, alone) < 1e-6).any(1)
+    assert 0.5 < float(on_surface.float().mean()) <= 0.8
 
 
 def test_surface_start_has_an_inside_of_the_mouth(dataset: PortraitDataset) -> None:

@@ -63,4 +63,5 @@ def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
         kept.save(tmp_path / "offset.json")
         assert str(Synchrony.load(tmp_path / "offset.json")) == str(kept)
         assert "nan" not in kept.line()
+        assert "nan" not in " ".join(kept.warnings())
         assert None not in [value for name, value in kept.figures().items() if name.endswith("frames")]

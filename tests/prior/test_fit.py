@@ -1,5 +1,6 @@
 """A prior learns what people have in common, is repeatable, and comes back from its file."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -103,12 +104,24 @@ def test_cards_name_clips_and_figures(pool: list[PoolClip], monkeypatch: pytest.
     assert [clip["file"] for clip in card["clips"]] == [clip.name for clip in pool]
     assert card["people left out"]["mean"]["opening"] > 0.5
     assert "--seed 3" in card["command"]
+    assert "consent" not in card["clips"][0]  # these people were made up, and nobody asked them
+    agreed = [dataclasses.replace(clip, person="anna", consent="she said yes") for clip in pool[:1]] + pool[1:]
+    (anna, *_) = carded_prior(agreed, 3, QUIET, judged=False).card["clips"]
+    assert (anna["person"], anna["consent"]) == ("anna", "she said yes")
     assert "people left out" not in carded_prior(pool, 3, QUIET, judged=False).card
 
 
 def test_tables_have_a_line_a_clip(prior: ArticulationPrior, pool: list[PoolClip]) -> None:
     lines = table(judge_prior(prior, pool)).splitlines()
     assert [line.split()[0] for line in lines] == ["clip", *(clip.name for clip in pool), "mean"]
+    known = dataclasses.replace(prior, card={"clips": [{"file": pool[1].name}]})
+    assert f"was made from {pool[1].name}:" in table(judge_prior(known, pool)).splitlines()[-1]
+
+
+def test_a_pool_of_other_blendshapes_is_not_judged(prior: ArticulationPrior, pool: list[PoolClip]) -> None:
+    turned = dataclasses.replace(pool[0], names=pool[0].names[::-1])
+    with pytest.raises(PriorError, match="other blendshapes"):
+        judge_prior(prior, [turned])
 
 
 def test_the_shipped_prior_is_small_and_tells_strangers_lips() -> None:

@@ -53,6 +53,15 @@ def test_names_are_plain_and_used_once(portrait: Portrait, tmp_path: Path) -> No
             add_to_pool(portrait, tmp_path / "pool", name, "ann", shipped_prior())
 
 
+def test_clips_with_other_blendshapes_are_no_pool(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path / "pool", ("ann", "bob"))
+    with np.load(pool / "bob.npz") as file:
+        arrays = dict(file)
+    np.savez(pool / "bob.npz", **{**arrays, "names": arrays["names"][::-1]})
+    with pytest.raises(PriorError, match=r"`bob` of the pool .* other blendshapes"):
+        read_pool(pool)
+
+
 @pytest.mark.parametrize("text", ["{", "{}", '[{"file": "ann"}]', "[1]"])
 def test_a_damaged_index_is_refused(tmp_path: Path, text: str) -> None:
     pool = make_pool(tmp_path / "pool", ("ann",))

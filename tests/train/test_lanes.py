@@ -7,6 +7,7 @@ import pytest
 from talksplat.methods.catalogue import METHODS
 from talksplat.methods.method import Stage
 from talksplat.train.lanes import courses, phases, work_through
+from talksplat.train.loop import projected_seconds
 
 STAGES = (
     Stage("a1", 10, ("a",), False),
@@ -51,6 +52,11 @@ def test_one_course_where_nothing_is_won(side_by_side: bool, threads: int) -> No
     (course,) = courses(phases(STAGES)[0], threads, side_by_side=side_by_side)
     assert [lane[0].layers for lane, _ in course] == [("c",), ("a",), ("b",)]
     assert {share(cost) for _, share in course for cost in (0.0, 20.0)} == {threads}
+
+
+def test_a_batch_takes_as_long_as_its_frames() -> None:
+    batches = (Stage("one", 100, ("a",), False), Stage("many", 10, ("a",), True, frames=32))
+    assert projected_seconds(batches, (0.5, 0.25)) == pytest.approx(50 + 80)
 
 
 class Counter:

@@ -19,7 +19,7 @@ from talksplat.evaluate import summary
 from talksplat.evaluate.areas import squares
 from talksplat.evaluate.baselines import nearest_poses, nearest_speech
 from talksplat.evaluate.faces import FaceReader, Tracker
-from talksplat.evaluate.foreign import foreign_voices
+from talksplat.evaluate.foreign import foreign_voices, open_foreign
 from talksplat.evaluate.judges import Judge, find_judges
 from talksplat.evaluate.machine import describe_machine
 from talksplat.evaluate.observations import Observations, Plan, observe
@@ -90,12 +90,13 @@ def evaluate(
 
     Raises:
         MissingInput, AvatarError, PortraitError: an artefact is missing or does not hold together.
-        InputError: the avatar was made from another video.
+        InputError: the avatar was made from another video, or a foreign portrait is its own.
     """
     start = time.perf_counter()
     options = options or EvaluationOptions()
     saved, opened = load_avatar(avatar), Portrait(portrait)
     refuse_strangers(saved, opened, avatar)
+    foreign = open_foreign(saved, options.foreign)
     dataset = PortraitDataset(opened, saved.speech_encoder, saved.articulator)
     recorded = "recorded" in (options.torso, saved.config.torso)
     painter = AvatarPainter(saved, dataset, rasterizer, options.device, recorded=recorded)
@@ -104,7 +105,7 @@ def evaluate(
         notes = ["Torso and background are the recorded ones, as in the published figures.", *notes]
     trial = Trial(dataset, saved.closed_mouth, painter, (judges, notes), FaceTracker, options)
     report, gallery = run_trial(trial, subject_of(saved, dataset, avatar, options), reporter, start)
-    voices = foreign_voices(saved, options.foreign, rasterizer, reporter, options.device, options.seed)
+    voices = foreign_voices(saved, foreign, rasterizer, reporter, options.device, options.seed)
     report = dataclasses.replace(report, foreign=voices)
     write_everything(Path(out), report, gallery)
     return {"report": str(Path(out) / "report.html"), **headline(report)}

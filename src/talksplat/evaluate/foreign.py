@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from talksplat.errors import InputError
 from talksplat.evaluate.spoken import spoken_mouth
 from talksplat.methods.avatar_file import SavedAvatar
 from talksplat.metrics.sync import correlation_interval, lagged_correlation
@@ -24,16 +25,34 @@ MOST_FRAMES = 500
 """Frames of a foreign recording that are said: twenty seconds."""
 
 
-def foreign_voices(
-    saved: SavedAvatar, folders: Sequence[Path], rasterizer: Rasterizer, reporter: Reporter, device: str, seed: int
-) -> list[ForeignVoice]:
-    """How the avatar's lips follow the speech of other portraits.
+def open_foreign(saved: SavedAvatar, folders: Sequence[Path]) -> list[Portrait]:
+    """Portraits whose speech the avatar can be made to say.
 
     Raises:
         MissingInput, PortraitError: a portrait is missing or incomplete.
+        InputError: one is the avatar's own.
     """
+    portraits = [Portrait(folder) for folder in folders]
+    for portrait in portraits:
+        if portrait.info.provenance.source_sha256 == saved.provenance.source_sha256:
+            raise InputError(
+                f"portrait `{portrait.folder}` is the one the avatar was made from; expected another person's",
+                hint="its own speech is judged anyway; give portraits of other people to --foreign",
+            )
+    return portraits
+
+
+def foreign_voices(
+    saved: SavedAvatar,
+    portraits: Sequence[Portrait],
+    rasterizer: Rasterizer,
+    reporter: Reporter,
+    device: str,
+    seed: int,
+) -> list[ForeignVoice]:
+    """How the avatar's lips follow the speech of other portraits."""
     found = []
-    for portrait in [Portrait(folder) for folder in folders]:
+    for portrait in portraits:
         sound = portrait.folder / "audio.wav"
         mouth = spoken_mouth(saved, sound, rasterizer, reporter, device, most=min(MOST_FRAMES, len(portrait)))
         found.append(judged_voice(portrait, mouth[:, 0], seed))

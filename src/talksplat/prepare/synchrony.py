@@ -66,6 +66,8 @@ class Synchrony:
     def warnings(self) -> list[str]:
         """What the user should know."""
         found = self.found
+        if not np.isfinite(found.agreement):
+            return []  # Nothing moves: `line` says so.
         if found.is_foreign:
             return [
                 f"this sound does not seem to belong to these lips (agreement {found.agreement:.2f}; own sounds reach "

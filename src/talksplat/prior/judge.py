@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from talksplat.clock import FRAME_RATE
+from talksplat.errors import PriorError
 from talksplat.metrics.sync import correlation
 from talksplat.prior.fit import FEWEST_PEOPLE, Recipe, fit_prior, require_people
 from talksplat.prior.offset import av_offset, lagged
@@ -20,11 +21,25 @@ from talksplat.speech.prior import MEASURES, ArticulationPrior
 
 
 def judge_prior(prior: ArticulationPrior, clips: Sequence[PoolClip]) -> dict[str, Any]:
-    """Correlations of what ``prior`` tells with what the ``clips`` show, and their means at the stated offsets."""
+    """Correlations of what ``prior`` tells with what the ``clips`` show, and their means at the stated offsets.
+
+    ``seen`` are the clips that the prior was made from, which say nothing of other people.
+
+    Raises:
+        PriorError: the prior tells other blendshapes than the clips have.
+    """
+    for clip in clips:
+        if clip.output_names(len(prior.components)) != prior.outputs:
+            raise PriorError(
+                f"clip `{clip.name}` has other blendshapes, or in another order, than the prior tells",
+                hint="add it to a pool anew with `talksplat prior add`, or train a prior on this pool",
+            )
     rows = [judge_clip(prior, clip) for clip in clips]
     mean = {name: _mean([row["stated"][name] for row in rows]) for name in prior.outputs}
     forms = ("zero", "best", *(("live",) if prior.live else ()))
-    return {"mean": mean, **{f"mean_{form}": _measured(rows, form) for form in forms}, "clips": rows}
+    made_of = {row["file"] for row in prior.card.get("clips", ())}
+    seen = [clip.name for clip in clips if clip.name in made_of]
+    return {"mean": mean, **{f"mean_{form}": _measured(rows, form) for form in forms}, "seen": seen, "clips": rows}
 
 
 def judge_clip(prior: ArticulationPrior, clip: PoolClip) -> dict[str, Any]:
@@ -92,9 +107,7 @@ def carded_prior(clips: Sequence[PoolClip], seed: int, reporter: Reporter, *, ju
     card = {
         **prior.card,
         "command": f"talksplat prior train DIR --out FILE --seed {seed}",
-        "clips": [
-            {"file": clip.name, "seconds": round(len(clip) / FRAME_RATE, 1), "source": clip.source} for clip in clips
-        ],
+        "clips": [_named(clip) for clip in clips],
     }
     if judged:
         found = judge_on_people_left_out(clips, seed, reporter)
@@ -106,6 +119,12 @@ def carded_prior(clips: Sequence[PoolClip], seed: int, reporter: Reporter, *, ju
     return dataclasses.replace(prior, card=card)
 
 
+def _named(clip: PoolClip) -> dict[str, Any]:
+    """What a card says of a clip: also whose lips they are and how they agreed, where the pool tells."""
+    row = {"file": clip.name, "seconds": round(len(clip) / FRAME_RATE, 1), "source": clip.source}
+    return row | ({"person": clip.person, "consent": clip.consent} if clip.consent else {})
+
+
 def table(result: dict[str, Any]) -> str:
     """What :func:`judge_prior` found, as lines for the terminal."""
     forms = ("live", "zero", "best") if "mean_live" in result else ("zero", "best")
@@ -115,7 +134,15 @@ def table(result: dict[str, Any]) -> str:
         places = " ".join(_figure(row[form]["opening"], 6) for form in forms)
         late = f"{row['lips_late_frames']:6.1f} {row['estimated']:6.1f}"
         lines.append(f"{row['file']:<28} {_measures(row['stated'])} {places} {late}")
-    return "\n".join([*lines, f"{'mean':<28} {_measures(result['mean'])}"])
+    lines.append(f"{'mean':<28} {_measures(result['mean'])}")
+    if result["seen"]:
+        lines.append(f"the prior was made from {', '.join(result['seen'])}: people it has not seen are told less well")
+    return "\n".join(lines)
+
+
+def means(correlations: dict[str, float | None]) -> str:
+    """The mouth measures' mean correlations, as words."""
+    return ", ".join(f"{name} {_figure(correlations[name], 0)}" for name in MEASURES)
 
 
 def _measures(correlations: dict[str, float | None]) -> str:

@@ -99,9 +99,17 @@ def read_pool(folder: Path) -> list[PoolClip]:
     """All clips of a pool.
 
     Raises:
-        PriorError: no index, or a clip of it that is missing, damaged or of other shapes.
+        PriorError: no index, or a clip of it that is missing, damaged, of other shapes or with other blendshapes.
     """
-    return [_read(Path(folder), row) for row in _index(Path(folder))]
+    clips = [_read(Path(folder), row) for row in _index(Path(folder))]
+    for clip in clips:
+        if clip.names != clips[0].names:
+            raise PriorError(
+                f"clip `{clip.name}` of the pool `{folder}` has other blendshapes, or in another order, than "
+                f"`{clips[0].name}`",
+                hint=ADD_AGAIN,
+            )
+    return clips
 
 
 def add_to_pool(portrait: Portrait, folder: Path, name: str, person: str, prior: ArticulationPrior) -> PoolClip:
@@ -153,7 +161,8 @@ def _of_portrait(portrait: Portrait, name: str, person: str, prior: Articulation
         blendshapes=tracks.blendshapes.numpy(),
         names=BLENDSHAPES,
     )
-    found = av_offset(clip.features, clip.mouth, prior)
+    seen = np.where(tracks.usable.numpy()[:, None], clip.mouth, np.nan)
+    found = av_offset(clip.features, seen, prior)
     return dataclasses.replace(clip, lips_late_frames=found.lips_late_frames if found.is_certain else 0.0)
 
 

@@ -181,12 +181,17 @@ def _saved(run: Run) -> SavedAvatar:
     )
 
 
+def projected_seconds(stages: Sequence[Stage], of_one_frame: Sequence[float]) -> float:
+    """How long stages take, from the seconds that a step of each takes with one frame: a batch's follow each other."""
+    return sum(one * stage.frames * stage.steps for one, stage in zip(of_one_frame, stages, strict=True))
+
+
 def _announce(run: Run, phases: list[list[list[Stage]]], sample: int = 3) -> None:
     """Say how long the run will take, from a few untaken steps of every stage."""
     trial = dataclasses.replace(run, avatar=copy.deepcopy(run.avatar))
     frame = run.dataset.frame(run.dataset.train_frames[0]).to(run.background.device)
     stages = [stage for phase in phases for lane in phase for stage in lane]
-    total = 0.0
+    fastest = []
     for stage in stages:
         times = []
         for step in range(sample):
@@ -194,8 +199,8 @@ def _announce(run: Run, phases: list[list[list[Stage]]], sample: int = 3) -> Non
             terms = trial.losses(stage, max(0, stage.steps - 1 - step), frame, {})
             torch.stack(list(terms.values())).sum().backward()
             times.append(time.perf_counter() - begun)
-        total += min(times) * stage.steps
-    steps = sum(stage.steps for stage in stages)
+        fastest.append(min(times))
+    total, steps = projected_seconds(stages, fastest), sum(stage.steps for stage in stages)
     run.reporter.note(
         f"{steps} steps in {len(stages)} stages; projected {total / 60:.0f} min at the initial number of Gaussians"
     )
