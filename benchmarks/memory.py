@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from talksplat.portrait import Portrait, Tracks
 
-SHORT = {
+SHORT: dict[str, tuple[str, ...]] = {
     "gstalker": (
         *("static_steps=30", "head_steps=60", "torso_static_steps=10", "torso_steps=20", "joint_steps=20"),
         "warm_speech_steps=20",
@@ -32,6 +32,7 @@ SHORT = {
         "warm_speech_steps=20",
     ),
 }
+SHORT["gaussian-talker-fast"] = SHORT["gaussian-talker"]
 
 
 def repeated(portrait: Portrait, frames: int, folder: Path) -> Path:
