@@ -8,6 +8,7 @@ depends on the clip. Ends with one line of JSON: totals by method and branch.
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 
 import torch
@@ -49,8 +50,8 @@ def parts(avatar: nn.Module, depth: int = 2) -> dict[str, int]:
     return found
 
 
-def main() -> None:
-    """Print a table a method and one line of JSON."""
+def main() -> int:
+    """Print a table a method and one line of JSON; the exit code is 1 where a published count is not met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--channels", type=int, default=29)
     options = parser.parse_args()
@@ -63,6 +64,7 @@ def main() -> None:
         width=512,
     )
     totals: dict[str, dict[str, int]] = {}
+    different = False
     for method in METHODS:
         avatar = method.build(
             method.presets["full"], SpeechChannels(options.channels), camera, defaultdict(placeholder)
@@ -75,10 +77,12 @@ def main() -> None:
             print(f"  {name:40} {count:10,}")
         for branch, count in branches.items():
             known = PUBLISHED.get((method.name, branch)) if options.channels == 29 else None
+            different |= known not in (None, count)
             verdict = "" if known is None else f"   published {known:,}: {'equal' if known == count else 'DIFFERENT'}"
             print(f"  = {branch:38} {count:10,}{verdict}")
     print(json.dumps({"channels": options.channels, **totals}))
+    return int(different)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
