@@ -17,7 +17,7 @@ from talksplat.evaluate.foreign import foreign_voices
 from talksplat.methods.avatar_file import load_avatar
 from talksplat.portrait import Portrait
 from talksplat.progress import Reporter
-from talksplat.rasterize.choice import choose_rasterizer
+from talksplat.rasterize.rasterizer import choose_rasterizer
 from talksplat.storage import write_json
 
 
