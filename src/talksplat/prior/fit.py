@@ -74,11 +74,11 @@ def fit_prior(
     recipe = recipe or Recipe()
     components = lip_components(clips)
     lessons = [lesson_of(clip, components) for clip in clips]
-    members, penalty = _members(lessons, recipe, seed, reporter)
+    members, penalty = fit_members(lessons, recipe, seed, reporter)
     live_lessons = [lesson_of(clip, components, live=len(MEASURES) + len(components)) for clip in clips]
     networks, hidden = min(recipe.networks, LIVE_NETWORKS), min(recipe.hidden, LIVE_HIDDEN)
     small = dataclasses.replace(recipe, networks=networks, hidden=hidden)
-    live, _ = _members(live_lessons, small, seed, reporter)
+    live, _ = fit_members(live_lessons, small, seed, reporter)
     return ArticulationPrior(
         members=members,
         outputs=clips[0].output_names(len(components)),
@@ -89,10 +89,10 @@ def fit_prior(
     )
 
 
-def _members(lessons: Sequence[Lesson], recipe: Recipe, seed: int, reporter: Reporter) -> tuple[Members, float]:
+def fit_members(lessons: Sequence[Lesson], recipe: Recipe, seed: int, reporter: Reporter) -> tuple[Members, float]:
     """Ridge regression and the networks of ``recipe``, and the penalty that was chosen."""
-    penalty, together = choose_penalty(lessons), _joined(lessons)
-    members: list[tuple[Layer, ...]] = [(_ridge(*together, penalty),)]
+    penalty, together = choose_penalty(lessons), joined(lessons)
+    members: list[tuple[Layer, ...]] = [(_ridges(*together, [penalty])[0],)]
     for number in reporter.track(range(recipe.networks), "networks"):
         members.append(_network(*together, recipe, seed + number))
     return tuple(members), penalty
@@ -146,8 +146,8 @@ def choose_penalty(lessons: Sequence[Lesson]) -> float:
     """The ridge penalty under which the lip opening of people left out correlates best."""
     found = np.zeros(len(PENALTIES))
     for person in dict.fromkeys(lesson.person for lesson in lessons):
-        others = _joined([lesson for lesson in lessons if lesson.person != person])
-        fits = [_ridge(*others, penalty) for penalty in PENALTIES]
+        others = joined([lesson for lesson in lessons if lesson.person != person])
+        fits = _ridges(*others, PENALTIES)
         for lesson in lessons:
             if lesson.person == person:
                 told = [(lesson.inputs @ weights + bias)[:, 0] for weights, bias in fits]
@@ -155,15 +155,19 @@ def choose_penalty(lessons: Sequence[Lesson]) -> float:
     return PENALTIES[int(found.argmax())]
 
 
-def _joined(lessons: Sequence[Lesson]) -> tuple[Float64[np.ndarray, "n inputs"], Float64[np.ndarray, "n outputs"]]:
+def joined(lessons: Sequence[Lesson]) -> tuple[Float64[np.ndarray, "n inputs"], Float64[np.ndarray, "n outputs"]]:
     return np.concatenate([lesson.inputs for lesson in lessons]), np.concatenate([lesson.targets for lesson in lessons])
 
 
-def _ridge(inputs: Float64[np.ndarray, "n inputs"], targets: Float64[np.ndarray, "n outputs"], penalty: float) -> Layer:
+def _ridges(
+    inputs: Float64[np.ndarray, "n inputs"], targets: Float64[np.ndarray, "n outputs"], penalties: Sequence[float]
+) -> list[Layer]:
+    """Ridge regression under each of the penalties."""
     center, mean = inputs.mean(0), targets.mean(0)
     spread = inputs - center
-    weights = np.linalg.solve(spread.T @ spread + penalty * np.eye(len(center)), spread.T @ (targets - mean))
-    return weights.astype(np.float32), (mean - center @ weights).astype(np.float32)
+    square, known, ones = spread.T @ spread, spread.T @ (targets - mean), np.eye(len(center))
+    found = [np.linalg.solve(square + penalty * ones, known) for penalty in penalties]
+    return [(weights.astype(np.float32), (mean - center @ weights).astype(np.float32)) for weights in found]
 
 
 def _network(
