@@ -77,11 +77,27 @@ def test_channels_move_by_the_root_of_how_well_lips_are_told(
 ) -> None:
     noise = np.random.default_rng(5).normal(size=told.shape)
     for loud in (0.3, 1.0, 2.0):
-        found = fit_articulator(prior, features, standardized(told / told.std(0) + loud * noise), TRAIN)
+        lips = standardized(told / told.std(0) + loud * noise)
+        moved = fit_articulator(prior, features, lips, TRAIN).channels_of(features, TRAIN)
         agreement = (1 + loud**2) ** -0.5
-        assert np.median(found.shyness) == pytest.approx(agreement**0.5, rel=0.1)
-        louder = found.channels_of(features, TEST) * found.shyness
-        assert np.allclose(louder, found.tell(features, TEST), atol=1e-5)
+        assert np.sqrt(moved.var(0).mean()) == pytest.approx(agreement**0.5, rel=0.1)
+
+
+def test_channels_are_of_one_mouth(prior: ArticulationPrior, features: np.ndarray, told: np.ndarray) -> None:
+    """Where lips move in two ways only, what is told of seven measures by themselves is of no mouth."""
+    chance = np.random.default_rng(7)
+    ways = np.linalg.qr(chance.normal(size=(told.shape[1], 2)))[0]
+    shown = told / told.std(0) @ ways
+    lips = standardized((shown + chance.normal(size=shown.shape)) @ ways.T)
+    found = fit_articulator(prior, features, lips, TRAIN)
+
+    plane = np.linalg.svd(lips[TRAIN], full_matrices=False)[2][:2]
+    apart, together = (
+        np.square(values - values @ plane.T @ plane).sum() / np.square(values).sum()
+        for values in (found.tell(features, TEST), found.channels_of(features, TEST))
+    )
+    assert together < 1e-4 < 0.01 < apart
+    assert alike(found.channels_of(features, TEST), lips[TEST]) > alike(found.tell(features, TEST), lips[TEST]) - 0.02
 
 
 def test_what_does_not_move_is_told_as_still(prior: ArticulationPrior, features: np.ndarray, told: np.ndarray) -> None:
@@ -123,3 +139,12 @@ def test_it_comes_back_from_its_tensors(prior: ArticulationPrior, features: np.n
     found = fit_articulator(prior, features, standardized(told), TRAIN)
     again = Articulator.of_tensors(found.tensors(), found.prior.about())
     assert np.array_equal(again.extended(features), found.extended(features))
+
+
+def test_what_older_versions_kept_is_read(prior: ArticulationPrior, features: np.ndarray, told: np.ndarray) -> None:
+    found = fit_articulator(prior, features, standardized(told), TRAIN)
+    shyness = np.linspace(0.5, 1.0, found.channels, dtype=np.float32)
+    kept = {name: value for name, value in found.tensors().items() if name not in ("mixing", "offset")}
+    again = Articulator.of_tensors(kept | {"shyness": shyness}, found.prior.about())
+    expected = found.tell(features, TEST) / shyness
+    assert np.allclose(again.channels_of(features, TEST), expected, atol=1e-5)

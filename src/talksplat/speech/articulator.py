@@ -11,7 +11,8 @@ is told comes to the speech features as further channels, so that a speech net n
 footage.
 
 An avatar is trained with what the lips really did in these channels, not with what is told of it: pictures and channels
-then agree, and mouths are sharp, open wide and close. What is told of new speech takes their place afterwards.
+then agree, and mouths are sharp, open wide and close. What is told of new speech takes their place afterwards: read as
+one mouth, since measures told each by itself are of none that the avatar has seen.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MARGIN = 4
 """Frames on either side of a frame that its channels depend on."""
 LEAST_TOLD = 0.25
 """Deviation that what is told is taken to have at least: with less it is mostly noise, and not made louder still."""
-OWN = ("shares", "weights", "bias", "shyness")
+OWN = ("shares", "weights", "bias", "mixing", "offset")
 """The tensors that are the person's own."""
 Features = Float[np.ndarray, "steps channels"]
 
@@ -45,12 +46,9 @@ class Articulator:
     """s_k: what a deviation of the prior means in this person's deviations."""
     weights: Float32[np.ndarray, "inputs K"]
     bias: Float32[np.ndarray, " K"]
-    shyness: Float32[np.ndarray, " K"]
-    """What is told is divided by it: the root of its deviation on held-out training frames.
-
-    Regression that agrees with the lips by r moves r times as far as they do, which is safest and looks sleepy. This
-    way it moves by the root of r, half way to as far as they do.
-    """
+    mixing: Float32[np.ndarray, "K K"]
+    """Turns measures told each by itself into those of one mouth, see :func:`_one_mouth`."""
+    offset: Float32[np.ndarray, " K"]
 
     @property
     def channels(self) -> int:
@@ -68,8 +66,8 @@ class Articulator:
         return extended_by(features, self.channels_of(features, np.arange(len(features) // STEPS_PER_FRAME)))
 
     def channels_of(self, features: Features, frames: Int64[np.ndarray, " batch"]) -> Float32[np.ndarray, "batch K"]:
-        """What the channels say of ``frames``: :meth:`tell`, less shy."""
-        return self.tell(features, frames) / self.shyness
+        """What the channels say of ``frames``: :meth:`tell`, read as one mouth and less shy."""
+        return self.tell(features, frames) @ self.mixing + self.offset
 
     def stream(self, blocks: Iterable[Features]) -> Iterator[Float32[np.ndarray, "steps more"]]:
         """The same, block by block as features come; a block comes out :data:`MARGIN` frames after it went in."""
@@ -97,9 +95,12 @@ class Articulator:
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, np.ndarray], about: dict[str, Any]) -> Articulator:
-        """What :meth:`tensors` gave."""
+        """What :meth:`tensors` gave, or what an older version did: ``shyness``, that each measure was divided by."""
         shared = {name.removeprefix("prior/"): value for name, value in tensors.items() if name.startswith("prior/")}
-        return cls(ArticulationPrior.of_tensors(shared, about), **{name: tensors[name] for name in OWN})
+        own = {name: tensors[name] for name in OWN if name in tensors}
+        if "shyness" in tensors:
+            own |= {"mixing": np.diag(1 / tensors["shyness"]), "offset": np.zeros_like(tensors["shyness"])}
+        return cls(ArticulationPrior.of_tensors(shared, about), **own)
 
 
 def extended_by(features: Features, told: Float32[np.ndarray, "T K"]) -> Float32[np.ndarray, "steps more"]:
@@ -135,14 +136,41 @@ def fit_articulator(
     left = wanted - shares * told
     weights, bias = ridge(inputs, left, np.append(PENALTIES, np.inf)[penalty])
     columns = np.arange(wanted.shape[1])
-    deviation = guesses[choice, :, columns].std(axis=1) if enough else np.ones(len(columns))
+    mixing, offset = np.eye(len(columns)), np.zeros(len(columns))
+    if enough:
+        mixing, offset = _one_mouth(guesses[choice, :, columns].T, wanted)
     return Articulator(
         prior=prior,
         shares=shares.astype(np.float32),
         weights=weights.astype(np.float32),
         bias=bias.astype(np.float32),
-        shyness=np.sqrt(np.clip(deviation, LEAST_TOLD, 1.0)).astype(np.float32),
+        mixing=mixing.astype(np.float32),
+        offset=offset.astype(np.float32),
     )
+
+
+def _one_mouth(
+    told: Float64[np.ndarray, "n K"], wanted: Float64[np.ndarray, "n K"]
+) -> tuple[Float64[np.ndarray, "K K"], Float64[np.ndarray, " K"]]:
+    """Matrix and offset from measures told one by one, on held-out frames, to the likeliest mouth behind them.
+
+    Regression that agrees with a measure by r moves r times as far: told / r^2 is the measure and noise of variance
+    (1 - r^2) / r^2. A mouth moves in few ways, so that its measures lie close to a plane; what is told of each leaves
+    that plane, where no avatar has been. With S the covariance of what was recorded and D that of the noise, the
+    likeliest mouth is S (S + D)^-1 of the measures (Wiener's filter), and lies close to the plane.
+
+    Its size is chosen for the whole. With the least error lips would move r times as far as they do, which looks
+    sleepy; here it is the root of r (as means over the measures), half way to as far as they do.
+    """
+    strength = np.clip(told.std(axis=0), LEAST_TOLD, 1.0)
+    shape, noise = np.cov(wanted.T), (1 - strength**2) / strength**2
+    ones = np.eye(len(shape))
+    mixing = np.linalg.solve(shape + np.diag(noise) + 1e-6 * ones, shape) / (strength**2)[:, None]
+    mouth = (told - told.mean(axis=0)) @ mixing
+    agreement = np.sqrt(np.square(strength).mean())
+    spread = np.sqrt(mouth.var(axis=0).sum() / max(wanted.var(axis=0).sum(), 1e-9))
+    mixing *= np.sqrt(agreement) / max(spread, 1e-6)
+    return mixing, wanted.mean(axis=0) - told.mean(axis=0) @ mixing
 
 
 def _held_out(
