@@ -156,6 +156,7 @@ def choose_penalty(lessons: Sequence[Lesson]) -> float:
 
 
 def joined(lessons: Sequence[Lesson]) -> tuple[Float64[np.ndarray, "n inputs"], Float64[np.ndarray, "n outputs"]]:
+    """Speech and articulation of all lessons, one after the other."""
     return np.concatenate([lesson.inputs for lesson in lessons]), np.concatenate([lesson.targets for lesson in lessons])
 
 
