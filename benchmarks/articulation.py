@@ -44,7 +44,7 @@ def correlations(
     told = {
         "own": own.predict(heard, test),
         "prior": prior.tell(heard, test),
-        "adapted": fit_articulator(prior, heard, lips, train).tell(heard, test),
+        "adapted": fit_articulator(prior, heard, lips, train).channels_of(heard, test),
     }
     return {
         who: [correlation(lips_told[:, n], lips[test, n]) for n in range(len(MEASURES))]

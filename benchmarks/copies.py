@@ -1,6 +1,6 @@
 """Copies of a pool's clips as other microphones, rooms and mouths would have given them, from mel rows alone.
 
-A pool holds no sound. Its mel rows are 5 + log10 of power (dB / 10 + 2, whole numbers being 10 dB), so noise adds to
+A pool holds no sound. Its mel rows are 2 + log10 of power (dB / 10 + 2, whole numbers being 10 dB), so noise adds to
 them in power, a room smears power over rows, and a vocal tract of another length shifts bins; the embedding of what
 comes out is computed anew. A copy is the same person: it never meets the clip it was made from across a comparison.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Float32
 
-from talksplat.prior.pool import MARGIN_ROWS, PoolClip
+from talksplat.prior.pool import MARGIN_ROWS, PoolClip, embedded
 from talksplat.speech.encoders import EmbeddingEncoder
 
 Rows = Float[np.ndarray, "rows 32"]
@@ -72,9 +72,12 @@ CHANGES: dict[str, Change] = {
 """What may happen to a recording's sound, by name."""
 
 
-def changed(clip: PoolClip, names: tuple[str, ...], seed: int, embed: EmbeddingEncoder) -> PoolClip:
-    """A copy of ``clip`` that all of ``names`` happened to, in their order; `tempo` is one of them."""
-    chance = np.random.default_rng([seed, *clip.name.encode()])
+def changed(clip: PoolClip, names: tuple[str, ...], encoder: EmbeddingEncoder) -> PoolClip:
+    """A copy of ``clip`` that all of ``names`` happened to, in their order; `tempo` is one of them.
+
+    Chance hangs on the clip's name alone.
+    """
+    chance = np.random.default_rng([0, *clip.name.encode()])
     mel = clip.mel.astype(np.float64)
     for name in names:
         if name == "tempo":
@@ -82,7 +85,7 @@ def changed(clip: PoolClip, names: tuple[str, ...], seed: int, embed: EmbeddingE
         else:
             mel = CHANGES[name](mel, chance)
     heard = mel.astype(np.float32)
-    return dataclasses.replace(clip, name="+".join((clip.name, *names)), mel=heard, embedding=_embedded(heard, embed))
+    return dataclasses.replace(clip, name="+".join((clip.name, *names)), mel=heard, embedding=embedded(heard, encoder))
 
 
 def _faster(clip: PoolClip, mel: Rows, speed: float) -> tuple[PoolClip, Rows]:
@@ -98,10 +101,3 @@ def _between(values: Float[np.ndarray, "n width"], places: Float[np.ndarray, " m
     """Rows at fractional ``places``, linearly; the first and the last go on for ever."""
     known = np.arange(len(values))
     return np.stack([np.interp(places, known, column) for column in values.T], axis=1).astype(np.float32)
-
-
-def _embedded(mel: Float32[np.ndarray, "rows 32"], embed: EmbeddingEncoder) -> Float32[np.ndarray, "T 96"]:
-    """The embedding of every frame, as a pool's own is made."""
-    count = (len(mel) - 2 * MARGIN_ROWS + 3) // embed.rows_per_frame
-    starts = MARGIN_ROWS - embed.rows_before + embed.rows_per_frame * np.arange(count)
-    return embed.embed(np.stack([mel[at : at + embed.rows_before + embed.rows_after] for at in starts]))

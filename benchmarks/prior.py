@@ -122,6 +122,7 @@ class Kept:
         self.clips, self.path = clips, path
         self.found = json.loads(path.read_text())["scores"] if path.is_file() else {}
         self.copied: dict[tuple[str, tuple[str, ...]], PoolClip] = {}
+        self.encoder = EmbeddingEncoder(1)
 
     def scores(self, name: str, out: Sequence[str]) -> dict[str, list[float]]:
         """What the trial ``name``, fitted without the people ``out``, tells of their clips."""
@@ -143,7 +144,7 @@ class Kept:
         for names in wanted:
             for clip in self.clips:
                 if (clip.name, names) not in self.copied:
-                    self.copied[clip.name, names] = changed(clip, names, 0, EmbeddingEncoder(1))
+                    self.copied[clip.name, names] = changed(clip, names, self.encoder)
 
     def chosen(self, person: str, people: Sequence[str]) -> str:
         """The finalist that tells the other people's opening best, in groups left out together with ``person``."""

@@ -146,8 +146,6 @@ def _of_portrait(portrait: Portrait, name: str, person: str, prior: Articulation
     encoder, tracks = EmbeddingEncoder(), portrait.tracks
     margin = MARGIN_ROWS // encoder.rows_per_frame * SAMPLES_PER_FRAME
     mel = encoder.rows(np.pad(portrait.audio(), margin))[: 4 * len(portrait) + 2 * MARGIN_ROWS - 3]
-    starts = MARGIN_ROWS - encoder.rows_before + encoder.rows_per_frame * np.arange(len(portrait))
-    windows = np.stack([mel[at : at + encoder.rows_before + encoder.rows_after] for at in starts])
     clip = PoolClip(
         name=name,
         person=person,
@@ -155,7 +153,7 @@ def _of_portrait(portrait: Portrait, name: str, person: str, prior: Articulation
         source=portrait.info.provenance.source,
         consent=portrait.info.provenance.consent,
         mel=mel,
-        embedding=encoder.embed(windows),
+        embedding=embedded(mel, encoder),
         mouth=tracks.mouth.numpy(),
         lips=lip_shapes(tracks.landmarks[..., :2]).numpy(),
         blendshapes=tracks.blendshapes.numpy(),
@@ -164,6 +162,13 @@ def _of_portrait(portrait: Portrait, name: str, person: str, prior: Articulation
     seen = np.where(tracks.usable.numpy()[:, None], clip.mouth, np.nan)
     found = av_offset(clip.features, seen, prior)
     return dataclasses.replace(clip, lips_late_frames=found.lips_late_frames if found.is_certain else 0.0)
+
+
+def embedded(mel: Float32[np.ndarray, "rows 32"], encoder: EmbeddingEncoder) -> Float32[np.ndarray, "T 96"]:
+    """The embedding of every frame, from a clip's mel rows with their margins."""
+    frames = (len(mel) - 2 * MARGIN_ROWS + 3) // encoder.rows_per_frame
+    starts = MARGIN_ROWS - encoder.rows_before + encoder.rows_per_frame * np.arange(frames)
+    return encoder.embed(np.stack([mel[at : at + encoder.rows_before + encoder.rows_after] for at in starts]))
 
 
 def _index(folder: Path) -> list[dict[str, Any]]:

@@ -97,10 +97,9 @@ class Articulator:
     def of_tensors(cls, tensors: Mapping[str, np.ndarray], about: dict[str, Any]) -> Articulator:
         """What :meth:`tensors` gave, or what an older version did: ``shyness``, that each measure was divided by."""
         shared = {name.removeprefix("prior/"): value for name, value in tensors.items() if name.startswith("prior/")}
-        own = {name: tensors[name] for name in OWN if name in tensors}
-        if "shyness" in tensors:
-            own |= {"mixing": np.diag(1 / tensors["shyness"]), "offset": np.zeros_like(tensors["shyness"])}
-        return cls(ArticulationPrior.of_tensors(shared, about), **own)
+        if (shyness := tensors.get("shyness")) is not None:
+            tensors = {**tensors, "mixing": np.diag(1 / shyness), "offset": np.zeros_like(shyness)}
+        return cls(ArticulationPrior.of_tensors(shared, about), **{name: tensors[name] for name in OWN})
 
 
 def extended_by(features: Features, told: Float32[np.ndarray, "T K"]) -> Float32[np.ndarray, "steps more"]:
