@@ -86,8 +86,17 @@ def pooled_difference(cells: list[Cell]) -> Interval | None:
 
 
 def opening(cell: Cell, name: str) -> np.ndarray:
-    """Lip opening on the judged frames, drawn by a candidate; NaN where no face was found."""
-    values = cell["report"]["series"]["openings"][name]
+    """Lip opening on the held-out frames, drawn by a candidate; NaN where no face was found."""
+    return _numbers(cell["report"]["series"]["openings"][name])
+
+
+def by_frame(cell: Cell, what: str, name: str) -> np.ndarray | None:
+    """One series of the held-out frames, NaN where there is no figure; None where an older cell does not keep it."""
+    values = cell["report"]["series"].get(what, {}).get(name)
+    return None if values is None else _numbers(values)
+
+
+def _numbers(values: list[float | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values])
 
 

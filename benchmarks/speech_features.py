@@ -5,8 +5,8 @@
 Rows are the clips of which cells with both features are kept (the newest of each). Lip correlation, mouth landmark
 distance and perceptual distance of the mouth crop on held-out frames; the differences of lip correlation are pooled
 over clips up to 20 s and over longer ones (paired block bootstrap in blocks of 12 frames), those of the two distances
-are averaged, with the interval of unpaired figures: cells keep no distance by frame. Nothing is trained. Ends with one
-line of JSON.
+are averaged over clips, paired as well, or with the interval of unpaired figures where an older cell keeps no distance
+by frame. Nothing is trained. Ends with one line of JSON.
 """
 
 import argparse
@@ -17,11 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cells import RESULTS, Cell, kept_cells, lip, opening, score, score_interval
+import numpy as np
+from cells import RESULTS, Cell, by_frame, kept_cells, lip, opening, score, score_interval
 
 from talksplat.clock import FRAME_RATE
-from talksplat.metrics.sync import difference_interval
-from talksplat.report.figures import AVATAR, TRUTH
+from talksplat.metrics.sync import difference_interval, mean_difference_interval
+from talksplat.report.figures import AVATAR, PERCEPTUAL, TRUTH
 
 FEATURES = ("embedding", "articulation")
 SHORT = 20.5
@@ -34,7 +35,7 @@ def figures(cell: Cell) -> dict[str, float | None]:
     return {
         "lip correlation": lips["correlation"]["value"],
         "LMD %": lips["relative_distance"]["value"],
-        "mouth perceptual": score(cell, AVATAR, "mouth", "perceptual"),
+        "mouth perceptual": score(cell, AVATAR, "mouth", PERCEPTUAL.name),
     }
 
 
@@ -59,11 +60,19 @@ def gain(pairs: list[tuple[Cell, Cell]]) -> list[float] | None:
     return [found.value, found.low, found.high]
 
 
-def change(pairs: list[tuple[Cell, Cell]], interval: Callable[[Cell], dict[str, float] | None]) -> list[float] | None:
+def change(
+    pairs: list[tuple[Cell, Cell]],
+    series: Callable[[Cell], np.ndarray | None],
+    interval: Callable[[Cell], dict[str, float] | None],
+) -> list[float] | None:
     """Mean over clips of a distance with articulation less that with the embedding alone, and its interval.
 
-    The interval is that of independent figures, wider than a paired one would be.
+    Paired by frame where every cell keeps the distance by frame; else of independent figures, which is wider.
     """
+    plain, told = ([kept for pair in pairs if (kept := series(pair[n])) is not None] for n in (0, 1))
+    if pairs and len(plain) == len(told) == len(pairs):
+        paired = mean_difference_interval(told, plain)
+        return [paired.value, paired.low, paired.high]
     found = [(before, after) for before, after in (map(interval, pair) for pair in pairs) if before and after]
     if not found:
         return None
@@ -76,8 +85,16 @@ def pooled(pairs: list[tuple[Cell, Cell]]) -> dict[str, list[float] | None]:
     """Differences over several clips together."""
     return {
         "lip correlation": gain(pairs),
-        "LMD %": change(pairs, lambda cell: lip(cell, AVATAR)["relative_distance"]),
-        "mouth perceptual": change(pairs, lambda cell: score_interval(cell, AVATAR, "mouth", "perceptual")),
+        "LMD %": change(
+            pairs,
+            lambda cell: by_frame(cell, "distances", AVATAR),
+            lambda cell: lip(cell, AVATAR)["relative_distance"],
+        ),
+        "mouth perceptual": change(
+            pairs,
+            lambda cell: by_frame(cell, "mouth_errors", PERCEPTUAL.name),
+            lambda cell: score_interval(cell, AVATAR, "mouth", PERCEPTUAL.name),
+        ),
     }
 
 

@@ -246,3 +246,17 @@ def test_two_kinds_of_features_are_paired_by_clip_and_pooled(tmp_path: Path):
         # Half the width of two independent figures of +-0.3 each.
         half = 0.3 * 2**0.5
         assert found[which]["LMD %"] == pytest.approx([-0.5, -0.5 - half, -0.5 + half])
+
+
+def test_distances_are_paired_by_frame_where_every_cell_keeps_them():
+    jumping = np.random.default_rng(0).normal(2.0, 0.5, 120)
+
+    def one(values: np.ndarray) -> dict:
+        kept = json.loads(json.dumps(cell("short")))
+        kept["report"]["series"] |= {"distances": {"avatar": [*values.tolist(), None]}}
+        kept["report"]["series"]["mouth_errors"] = {"perceptual": [None, *(values / 2).tolist()]}
+        return kept
+
+    found = speech_features.pooled([(one(jumping), one(jumping - 0.5))])
+    assert found["LMD %"] == pytest.approx([-0.5] * 3)
+    assert found["mouth perceptual"] == pytest.approx([-0.25] * 3)

@@ -38,6 +38,7 @@ from talksplat.progress import Reporter
 from talksplat.rasterize.rasterizer import choose_rasterizer
 from talksplat.report.figures import (
     AVATAR,
+    BASELINES,
     LINEAR,
     NEAREST_POSE,
     NEAREST_SPEECH,
@@ -154,6 +155,19 @@ def test_pictures_without_a_face_are_counted_and_the_rest_is_judged(dataset: Por
     assert set(gaps.tolist()) == missing
     assert not np.isnan(report.series.openings[TRUTH]).any()
     assert report.silence.faces_missing == 1
+
+
+def test_distances_and_errors_of_the_mouth_are_kept_by_frame(dataset: PortraitDataset):
+    report, _ = tried(dataset, Repeater(dataset, lag=2))
+    for name in (AVATAR, *BASELINES):
+        assert np.nanmean(report.series.distances[name]) == pytest.approx(
+            report.lip(name).relative_distance.value, rel=1e-3
+        )
+    for area, errors in (("frame", report.series.errors), ("mouth", report.series.mouth_errors)):
+        for metric, series in errors.items():
+            assert np.nanmean(np.minimum(series, 100)) == pytest.approx(
+                report.score(AVATAR, area, metric).value, rel=1e-3
+            )
 
 
 def test_the_report_is_the_same_again(dataset: PortraitDataset):

@@ -62,6 +62,8 @@ def report() -> EvaluationReport:
             frames=list(range(600, 660)),
             openings={TRUTH: wave.tolist(), AVATAR: [*(wave * 0.9).tolist()[:-1], NAN], LINEAR: [0.05] * 60},
             errors={"psnr": (wave * 100 + 25).tolist()},
+            mouth_errors={"psnr": (wave * 100 + 20).tolist()},
+            distances={AVATAR: [*(wave * 20).tolist()[:-1], NAN]},
             closed_mouth=0.01,
         ),
         notes=["LPIPS is not available."],

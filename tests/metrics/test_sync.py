@@ -11,6 +11,7 @@ from talksplat.metrics.sync import (
     correlation_interval,
     difference_interval,
     lagged_correlation,
+    mean_difference_interval,
     mean_interval,
 )
 
@@ -103,6 +104,17 @@ def test_the_difference_is_paired():
     true_rest = [true[0][50:], true[1]]
     rest = difference_interval([good[0][50:], good[1]], [bad[0][50:], bad[1]], true_rest).value
     assert difference_interval(good, bad, true).value == pytest.approx(rest)
+
+
+def test_a_mean_difference_is_paired_and_weighs_clips_alike():
+    first = [lips(100, 15), lips(70, 16)]
+    apart = [0.2, 0.6]
+    second = [series - gap for series, gap in zip(first, apart, strict=True)]
+    second[0][[4, 50]] = np.nan
+    found = mean_difference_interval(first, second)
+    assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.4, 0.4))
+    unlike = mean_difference_interval(first, [lips(100, 17), lips(70, 18)])
+    assert unlike.low < unlike.value < unlike.high
 
 
 def test_closures_are_counted_in_frames_from_the_sound():

@@ -275,15 +275,19 @@ def _speed(seconds: list[float], start: float) -> SpeedScore:
 
 
 def _series(test: range, seen: Observations, openings: dict[str, Float[np.ndarray, " T"]], closed: float) -> HeldOut:
-    errors = {
-        metric: series
-        for (candidate, area, metric), series in seen.judgments.items()
-        if candidate == AVATAR and area == "frame"
-    }
+    def rounded(by_name: dict[str, Float[np.ndarray, " T"]]) -> dict[str, list[float]]:
+        return {name: np.round(series, 5).tolist() for name, series in by_name.items()}
+
+    def errors(where: str) -> dict[str, list[float]]:
+        known = seen.judgments.items()
+        return rounded({metric: own for (name, area, metric), own in known if (name, area) == (AVATAR, where)})
+
     return HeldOut(
         frames=list(test),
-        openings={name: np.round(series, 5).tolist() for name, series in openings.items()},
-        errors={name: np.round(series, 5).tolist() for name, series in errors.items()},
+        openings=rounded(openings),
+        errors=errors("frame"),
+        mouth_errors=errors("mouth"),
+        distances=rounded(summary.mouth_distances(seen)),
         closed_mouth=closed,
     )
 

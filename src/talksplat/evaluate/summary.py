@@ -68,6 +68,12 @@ def lips(seen: Observations, opened: dict[str, Series], seed: int) -> list[LipSc
     ]
 
 
+def mouth_distances(seen: Observations) -> dict[str, Series]:
+    """LMD of every candidate's pictures, percent of the distance of the outer eye corners."""
+    landmarks = seen.landmarks
+    return {name: relative_mouth_distance(landmarks[name], landmarks[TRUTH]) for name in (AVATAR, *BASELINES)}
+
+
 def lip_gain(opened: dict[str, Series], seed: int) -> Interval:
     """Lip correlation of the avatar less that of the linear baseline, paired."""
     return difference_interval([opened[AVATAR]], [opened[LINEAR]], [opened[TRUTH]], seed=seed)

@@ -100,6 +100,12 @@ def mean_interval(values: Series, *, block: int = BLOCK, seed: int = 0) -> Inter
     return block_bootstrap([values[None]], lambda clips: _mean(clips[0][:, 0]), block=block, seed=seed)
 
 
+def mean_difference_interval(first: Films, second: Films, *, seed: int = 0) -> Interval:
+    """Mean over clips of the mean of ``first`` less ``second``, paired; frames without either figure are left out."""
+    series = [(one - other)[None] for one, other in zip(first, second, strict=True)]
+    return block_bootstrap(series, lambda clips: np.mean([_mean(clip[:, 0]) for clip in clips], axis=0), seed=seed)
+
+
 Statistic = Callable[[list[Float[np.ndarray, "D K _"]]], Float[np.ndarray, " D"]]
 """Figures of D resamplings of some clips, each K series of its own length T."""
 

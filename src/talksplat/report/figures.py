@@ -187,6 +187,10 @@ class HeldOut:
     """By candidate, and of the truth."""
     errors: dict[str, list[float]]
     """Of the avatar on the whole frame, by metric; NaN on frames that were not judged."""
+    mouth_errors: dict[str, list[float]]
+    """The same on the mouth crop."""
+    distances: dict[str, list[float]]
+    """LMD in percent of the distance of the outer eye corners, by candidate."""
     closed_mouth: float
 
 
